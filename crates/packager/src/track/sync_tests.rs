@@ -86,7 +86,8 @@ fn delay(changes: &[(usize, i64)], packet: usize) -> i64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(6))]
+    // Few cases: each one is a minute of samples.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 32))]
     #[test]
     fn tracks_follow_changes_of_queue(
         seed in 1u64..1_000_000,
@@ -112,7 +113,9 @@ proptest! {
             );
         }
     }
+}
 
+proptest! {
     #[test]
     fn planned_shifts_are_in_order(
         lags in prop::collection::vec((-40i64..=40, 1usize..9), 0..20),

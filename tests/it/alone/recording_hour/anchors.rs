@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use stentor::probe::listener::Target;
 
 use super::sound::{PAUSE_EVERY, SentTones, TONES};
 use crate::support::caller::Caller;
@@ -22,14 +23,32 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 /// True while the network of the anchors loses packets.
 pub static LOSSY: AtomicBool = AtomicBool::new(false);
 
-/// State shared with the anchors.
-#[derive(Default)]
+/// State shared with the anchors and the listener.
 pub struct HourState {
+    /// Target of the listener, without its node.
+    pub target: Target,
+    /// Addresses of the listener nodes, which change at each restart.
+    pub listener_nodes: Mutex<Vec<String>>,
+    /// Index of the node that the listener uses.
+    pub listener_node: AtomicUsize,
     /// Addresses of the gateways, which change at each restart.
     pub gateways: Mutex<Vec<String>>,
     pub over: AtomicBool,
     /// Number of established media sessions.
     pub sessions: AtomicUsize,
+}
+
+impl HourState {
+    pub fn new(target: Target) -> Self {
+        Self {
+            target,
+            listener_nodes: Mutex::default(),
+            listener_node: AtomicUsize::new(0),
+            gateways: Mutex::default(),
+            over: AtomicBool::new(false),
+            sessions: AtomicUsize::new(0),
+        }
+    }
 }
 
 pub struct Anchor {

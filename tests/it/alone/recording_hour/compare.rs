@@ -4,10 +4,10 @@ use super::house::Fault;
 use super::sound::{ANCHORS, SoundLevels, later, within};
 use crate::support::report;
 
-/// Goal for the drift of a track from the mix, in milliseconds.
-const DRIFT: f64 = 20.0;
-/// Allowed factor over [`DRIFT`], because Janus takes packets irregularly on a busy machine.
-const SLACK: f64 = 3.0;
+/// Goal for the distance of a track from the mix, and for its drift, in milliseconds.
+const GOAL: f64 = 20.0;
+/// Resolution of the measurement, in milliseconds.
+const RESOLUTION: f64 = 4.0;
 /// Seconds that may be missing in a track in addition to the gaps that listeners heard. A killed Janus loses
 /// the data that it has not written, 4 kB per anchor.
 const TRACK_LOST: f64 = 1.5;
@@ -54,6 +54,10 @@ pub fn compare(users: [&str; ANCHORS], periods: &[Period], sound: &Sound) {
                 "{name:36}{user:7}{from:8.1}{live:10.2}{mix:9.2}{track:11.2}{strange:9.2}   \
                  {least:.1}, {middle:.1}, {most:.1}"
             ));
+            // The value is NaN if no pause was found.
+            if middle.abs() > GOAL + RESOLUTION {
+                wrong.push(format!("{name} at {from:.1} s, {user}: the track is {middle:.1} ms late"));
+            }
             if mix > live + fault.map_or(0.0, Fault::tolerated) {
                 wrong.push(format!("{name} at {from:.1} s, {user}: {mix:.2} s are missing in the mix"));
             }
@@ -70,11 +74,11 @@ pub fn compare(users: [&str; ANCHORS], periods: &[Period], sound: &Sound) {
         let [first, last] = [medians.first(), medians.last()].map(|median| median.map_or(0.0, |m| m[anchor]));
         report(format!(
             "{user}: the track is later than the mix by {first:.1} ms at first, and {last:.1} ms at the end; \
-             the goal is a drift of at most {DRIFT} ms"
+             the goal is a drift of at most {GOAL} ms"
         ));
         // The values are NaN if no pause was found.
         let drift = (first - last).abs();
-        if drift.is_nan() || drift > DRIFT * SLACK {
+        if drift.is_nan() || drift > GOAL + RESOLUTION {
             wrong.push(format!("{user}: the track drifts from the mix"));
         }
     }

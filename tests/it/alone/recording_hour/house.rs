@@ -1,5 +1,9 @@
-//! The cluster whose parts fail: two nodes with Janus and gateway, two mixers, and one node for listeners.
+//! The cluster whose parts fail: two nodes with Janus and gateway, two mixers, and two nodes for listeners
+//! and the API.
 
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -8,16 +12,24 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::anchors::{HourState, LOSSY};
-use crate::rooms::node_on_etcd;
+use crate::faults::disk::SmallDisk;
+use crate::rooms::on_etcd;
 use crate::support::etcd::Etcd;
 use crate::support::moto::{BUCKET, Moto};
 use crate::support::node::{Node, is_alive, signal};
 use crate::support::redis::Redis;
+use crate::support::tcp_proxy::TcpProxy;
 use crate::support::{pause_async, until};
 
 pub const ROOM: &str = "hour";
 /// Duration of each outage of etcd or Redis, and of the packet loss.
 const AWAY: Duration = Duration::from_secs(5);
+/// Time for which the disk is full: less than the live window, from which the recorder then continues.
+const FULL: Duration = Duration::from_secs(3);
+/// Size of the disk of a mixer's recordings: 64 MiB stay free, and an hour needs 34 MB.
+const DISK_MB: u32 = 160;
+/// Number of mixers, of nodes with Janus, and of nodes for listeners.
+const PAIR: usize = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -31,30 +43,48 @@ pub enum Fault {
     RedisAway,
     StorageAway,
     PacketsLost,
+    MixerDrained,
+    JanusDrained,
+    DiskFull,
+    MixerCutOff,
+    ListenerNodeKilled,
+    LeaderKilled,
 }
 
-pub const FAULTS: [Fault; 10] = [
+pub const FAULTS: [Fault; 16] = [
     Fault::FfmpegKilled,
     Fault::JanusKilled,
     Fault::MixerNodeKilled,
+    Fault::MixerDrained,
     Fault::RedisAway,
     Fault::FfmpegStalled,
+    Fault::ListenerNodeKilled,
+    Fault::JanusDrained,
+    Fault::DiskFull,
     Fault::JanusHung,
     Fault::EtcdAway,
+    Fault::LeaderKilled,
     Fault::PacketsLost,
+    Fault::MixerCutOff,
     Fault::GatewayNodeKilled,
     Fault::StorageAway,
 ];
 
 /// The nodes and services, in the order in which they are dropped.
 pub struct House {
-    pub desk: Node,
+    desks: Vec<Node>,
+    /// Index of the node that is asked for everything but sound.
+    desk: usize,
     pub mixers: Vec<Node>,
     pub januses: Vec<Node>,
     pub shared: Arc<HourState>,
     pub moto: Option<Moto>,
     redis: Redis,
+    /// Path of each mixer to etcd.
+    links: Vec<TcpProxy>,
     etcd: Etcd,
+    /// Disk of each mixer's recordings.
+    disks: Vec<SmallDisk>,
 }
 
 impl Fault {
@@ -70,6 +100,12 @@ impl Fault {
             Self::RedisAway => "Redis away for 5 s",
             Self::StorageAway => "object storage away",
             Self::PacketsLost => "20 % of UDP lost for 5 s",
+            Self::MixerDrained => "mixer drained",
+            Self::JanusDrained => "Janus drained",
+            Self::DiskFull => "disk of the recordings full for 3 s",
+            Self::MixerCutOff => "mixer cut off from etcd",
+            Self::ListenerNodeKilled => "listener node killed",
+            Self::LeaderKilled => "leader killed",
         }
     }
 
@@ -93,9 +129,11 @@ impl House {
         if let Some(moto) = &mut moto {
             moto.run().await;
         }
+        let disks: Vec<_> = (0..PAIR).map(|_| SmallDisk::mount(DISK_MB)).collect();
+        let links: Vec<_> = (0..PAIR).map(|_| link(etcd.address())).collect();
         let (url, bucket) = (redis.url(), format!("s3://{BUCKET}/hour"));
         let endpoint = moto.as_ref().map(|moto| format!("http://{}", moto.address()));
-        let member = async |id: &str, roles: &str| {
+        let member = async |id: &str, roles: &str, store: &str, more: &[(&str, &str)]| {
             let mut settings = vec![
                 ("node.id", id),
                 ("node.roles", roles),
@@ -104,9 +142,7 @@ impl House {
                 ("presence.redis.url", &url),
                 ("recording.mode", "always"),
             ];
-            if roles.contains("janus") {
-                settings.push(("recording.tracks", "true"));
-            }
+            settings.extend_from_slice(more);
             if let Some(endpoint) = &endpoint {
                 settings.extend([
                     ("recording.storage.url", bucket.as_str()),
@@ -115,15 +151,25 @@ impl House {
                     ("recording.storage.secret_key", "secret"),
                 ]);
             }
-            node_on_etcd(&etcd, &settings).await
+            Node::start(&on_etcd(store, &settings)).await
         };
-        let desk = member("desk", "rooms,hls").await;
-        let mixers = vec![member("m1", "mixer").await, member("m2", "mixer").await];
-        let roles = "janus,gateway,rooms";
-        let januses = vec![member("j1", roles).await, member("j2", roles).await];
-        desk.room_on_air(ROOM).await;
-        let shared = Arc::new(HourState::default());
-        let house = Self { desk, mixers, januses, shared, moto, redis, etcd };
+        let (direct, mut desks, mut mixers, mut januses) = (etcd.endpoint(), vec![], vec![], vec![]);
+        for n in 0..PAIR {
+            desks.push(member(&format!("d{}", n + 1), "rooms,hls", &direct, &[]).await);
+        }
+        for (n, (link, disk)) in links.iter().zip(&disks).enumerate() {
+            let (store, folder) = (format!("http://{}", link.address()), folder(disk));
+            let dir = [("recording.dir", folder.to_str().unwrap())];
+            mixers.push(member(&format!("m{}", n + 1), "mixer", &store, &dir).await);
+        }
+        for n in 0..PAIR {
+            let tracks = [("recording.tracks", "true")];
+            januses.push(member(&format!("j{}", n + 1), "janus,gateway,rooms", &direct, &tracks).await);
+        }
+        desks[0].room_on_air(ROOM).await;
+        let target = desks[0].target(ROOM).await;
+        let shared = Arc::new(HourState::new(target));
+        let house = Self { desks, desk: 0, mixers, januses, shared, moto, redis, links, etcd, disks };
         house.announce();
         until("Janus records the anchors", async || {
             let rooms = house.januses[house.janus().await].states_of("janus_room").await;
@@ -133,14 +179,26 @@ impl House {
         house
     }
 
-    /// Passes the addresses of the gateways to the anchors.
+    /// Returns the node that is asked for everything but sound.
+    pub fn desk(&self) -> &Node {
+        &self.desks[self.desk]
+    }
+
+    /// Returns the folders of the mixers' recordings.
+    pub fn folders(&self) -> impl Iterator<Item = PathBuf> {
+        self.disks.iter().map(folder)
+    }
+
+    /// Passes the addresses of the gateways to the anchors, and those of the listener nodes to the listener.
     fn announce(&self) {
         let gateways = self.januses.iter().map(|node| node.ws.clone()).collect();
         *self.shared.gateways.lock().unwrap() = gateways;
+        let listening = self.desks.iter().map(|node| node.hls.clone()).collect();
+        *self.shared.listener_nodes.lock().unwrap() = listening;
     }
 
     pub async fn room(&self) -> Value {
-        self.desk.get(&format!("/api/rooms/{ROOM}")).await.json()["room"].clone()
+        self.desk().get(&format!("/api/rooms/{ROOM}")).await.json()["room"].clone()
     }
 
     async fn mixer(&self) -> usize {
@@ -153,7 +211,7 @@ impl House {
 
     pub async fn token(&self, user: &str) -> String {
         let wanted = json!({ "role": "anchor", "userId": user });
-        let made = self.desk.post(&format!("/api/rooms/{ROOM}/users"), wanted).await;
+        let made = self.desk().post(&format!("/api/rooms/{ROOM}/users"), wanted).await;
         made.json()["token"].as_str().expect("a token").to_owned()
     }
 
@@ -180,13 +238,7 @@ impl House {
                 self.mixers[mixer].run();
                 self.mixers[mixer].ready().await;
             }
-            Fault::GatewayNodeKilled => {
-                self.januses[janus].kill();
-                until("another Janus has the room", async || self.janus().await != janus).await;
-                self.januses[janus].run();
-                self.januses[janus].ready().await;
-                self.announce();
-            }
+            Fault::GatewayNodeKilled => self.kill_gateway(janus).await,
             Fault::EtcdAway => {
                 self.etcd.stop();
                 pass(AWAY).await;
@@ -207,8 +259,96 @@ impl House {
                 pass(AWAY).await;
                 LOSSY.store(false, Relaxed);
             }
+            Fault::MixerDrained => {
+                let mark = format!("/api/modules/mixers/m{}/mark", mixer + 1);
+                self.drain(&mark, async || self.mixer().await != mixer).await;
+            }
+            Fault::JanusDrained => {
+                let mark = format!("/api/modules/januses/j{}/mark", janus + 1);
+                self.drain(&mark, async || self.janus().await != janus).await;
+            }
+            Fault::DiskFull => {
+                let recorder = async || self.mixers[mixer].states_of("recorder").await.pop();
+                let is = async |state| recorder().await.is_some_and(|recorder| recorder["state"] == state);
+                let filler = self.disks[mixer].fill();
+                until("the recorder fails", async || is("failing").await).await;
+                pass(FULL).await;
+                std::fs::remove_file(filler).unwrap();
+                until("the recorder writes again", async || is("recording").await).await;
+            }
+            Fault::MixerCutOff => {
+                self.links[mixer].freeze();
+                until("another mixer has the room", async || self.mixer().await != mixer).await;
+                self.links[mixer].heal();
+                let cut_off = &self.mixers[mixer];
+                until("the mixer leaves the room", async || cut_off.children("ffmpeg").is_empty()).await;
+            }
+            Fault::ListenerNodeKilled => self.kill_desk(self.shared.listener_node.load(Relaxed)).await,
+            Fault::LeaderKilled => match self.leader(None).await {
+                desk if desk < PAIR => self.kill_desk(desk).await,
+                gateway => self.kill_gateway(gateway - PAIR).await,
+            },
         }
     }
+
+    /// Sets the label `draining` until the room has moved.
+    async fn drain(&self, mark: &str, moved: impl AsyncFn() -> bool) {
+        assert_eq!(self.desk().put(mark, json!({ "label": "draining" })).await.status, 200);
+        until("the room has moved", async || moved().await).await;
+        assert!(self.desk().delete(mark).await.status < 300);
+    }
+
+    /// Kills a node for listeners and the API, and starts it again once another node is the leader.
+    async fn kill_desk(&mut self, killed: usize) {
+        self.desks[killed].kill();
+        self.desk = 1 - killed;
+        self.leader(Some(killed)).await;
+        self.desks[killed].run();
+        self.desks[killed].ready().await;
+        self.announce();
+    }
+
+    /// Kills a node with Janus and gateway, and starts it again once another node has its tasks.
+    async fn kill_gateway(&mut self, killed: usize) {
+        self.januses[killed].kill();
+        until("another Janus has the room", async || self.janus().await != killed).await;
+        self.leader(Some(PAIR + killed)).await;
+        self.januses[killed].run();
+        self.januses[killed].ready().await;
+        self.announce();
+    }
+
+    /// Waits for a leader, and returns its index among the nodes for listeners and then those with Janus.
+    /// `killed`: node that is not asked.
+    async fn leader(&self, killed: Option<usize>) -> usize {
+        let found = Cell::new(0);
+        until("there is a leader", async || {
+            for (n, node) in self.desks.iter().chain(&self.januses).enumerate() {
+                if Some(n) != killed && node.state_of("elector").await["state"] == "leading" {
+                    found.set(n);
+                    return true;
+                }
+            }
+            false
+        })
+        .await;
+        found.get()
+    }
+}
+
+fn folder(disk: &SmallDisk) -> PathBuf {
+    disk.path().join("recordings")
+}
+
+/// Starts a proxy to etcd on a thread of its own, because the test blocks its thread while it decodes.
+fn link(etcd: SocketAddr) -> TcpProxy {
+    let (started, proxy) = std::sync::mpsc::channel();
+    let serve = async move {
+        started.send(TcpProxy::start(etcd).await).unwrap();
+        std::future::pending::<()>().await;
+    };
+    std::thread::spawn(|| actix::System::new().block_on(serve));
+    proxy.recv().unwrap()
 }
 
 /// Waits until this time has passed.

@@ -8,11 +8,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use stentor::probe::hearing::Piece;
-use stentor::probe::listener::Target;
+use stentor::probe::listener::{ProbeError, Target};
 use stentor::probe::m3u8::Playlist;
 use stentor::probe::{Listener, Mode};
 use tempfile::TempDir;
 
+use super::anchors::HourState;
 use super::sound::{SentTones, SoundLevels};
 use crate::support::{PATIENCE, report};
 
@@ -39,11 +40,11 @@ pub struct Pieces {
 
 impl LivePlayback {
     /// Begins to listen, on a thread that nothing else delays.
-    pub fn listen(target: Target) -> Self {
+    pub fn listen(shared: Arc<HourState>) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let stop = over.clone();
         let listen = async move || {
-            let opened = Listener::open_by(&target, Mode::Parts, Instant::now() + PATIENCE).await;
+            let opened = Listener::open_by(&target(&shared), Mode::Parts, Instant::now() + PATIENCE).await;
             let (mut listener, mut pieces) = (opened.unwrap(), Pieces::new());
             while !stop.load(Relaxed) {
                 match listener.next_piece().await {
@@ -55,6 +56,13 @@ impl LivePlayback {
                     Err(error) => {
                         pieces.errors.push(error.to_string());
                         pieces.errors.dedup();
+                        if matches!(error, ProbeError::Unreachable(_)) {
+                            // A proxy in front of the listener nodes would do the same.
+                            shared.listener_node.fetch_xor(1, Relaxed);
+                            if let Ok(opened) = Listener::open(&target(&shared), Mode::Parts).await {
+                                listener = opened;
+                            }
+                        }
                         // Sleep: the pace of a player.
                         tokio::time::sleep(RETRY_AFTER).await;
                     }
@@ -70,6 +78,11 @@ impl LivePlayback {
         self.over.store(true, Relaxed);
         self.listening.join().unwrap()
     }
+}
+
+fn target(shared: &HourState) -> Target {
+    let nodes = shared.listener_nodes.lock().unwrap();
+    Target { base_url: nodes[shared.listener_node.load(Relaxed)].clone(), ..shared.target.clone() }
 }
 
 impl Pieces {
