@@ -26,14 +26,14 @@ build() {
     export EMULATOR=
     if [ "$1" = "$here" ]; then
         scripts/setup.sh build
-        cargo build --locked --profile dist
+        cargo build --package stentor --locked --profile dist
         binary=target/dist/stentor
         return
     fi
     [ "$here-$1" = amd64-arm64 ] || fail "$1 is not built on $here; use a machine of that architecture"
     arm64_tools || fail "arm64 needs rustup, or a toolchain with the target $target, and Debian's cross compiler"
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
-        cargo build --locked --profile dist --target "$target"
+        cargo build --package stentor --locked --profile dist --target "$target"
     binary=target/$target/dist/stentor
     EMULATOR="qemu-aarch64-static -L /usr/aarch64-linux-gnu"
 }
