@@ -12,6 +12,7 @@ mod mixers;
 mod page;
 mod players;
 mod recording_hour;
+mod recording_load;
 mod replay_players;
 mod spaces;
 mod speakers;
