@@ -61,7 +61,7 @@ fuzz: ## The fuzz tests of all parsers, eight seconds each; `cargo test` runs ea
 	@scripts/setup.sh build
 	BOLERO_RANDOM_TEST_TIME_MS=8000 cargo test --lib --test fuzz fuzz_
 
-players: ## A live room in 16 players, browsers included, for three minutes; prints the results
+players: ## A live room in 18 players, browsers included, for three minutes; prints the results
 	@scripts/setup.sh players
 	@$(if $(BROWSER_READY),$(MAKE) --no-print-directory $(BROWSER_READY))
 	STENTOR_TEST_PLAY_SECONDS=180 cargo test --test it -- --nocapture --test-threads=1 alone::players

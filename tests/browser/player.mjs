@@ -2,20 +2,25 @@
 //
 //   node player.mjs PLAYER BROWSER URL SECONDS FILE
 //
-// PLAYER: hls.js, video.js, or audio (the media element without a library). BROWSER: chromium, or webkit
-// (WebKitGTK's MiniBrowser, which needs DISPLAY). Exit code 1: the player reported a fatal error.
+// PLAYER: hls.js, video.js, shaka (Shaka Player without its low-latency mode), or audio (the media element
+// without a library). BROWSER: chromium, firefox (with a sound server of its own), or webkit (WebKitGTK's
+// MiniBrowser, which needs DISPLAY). Exit code 1: the player reported a fatal error.
 
 import { spawn } from 'node:child_process';
-import { createWriteStream, existsSync, readFileSync } from 'node:fs';
+import { createWriteStream, existsSync, mkdtempSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { chromium } from 'playwright-core';
+import puppeteer from 'puppeteer-core';
 
 const PLAYERS = {
   'hls.js': { script: 'hls.js/dist/hls.min.js', start: startHlsJs },
   'video.js': { script: 'video.js/dist/video.min.js', start: startVideoJs },
+  shaka: { script: 'shaka-player/dist/shaka-player.compiled.js', start: startShaka },
   audio: { start: startElement },
 };
-const BROWSERS = { chromium: openChromium, webkit: openWebKit };
+const BROWSERS = { chromium: openChromium, firefox: openFirefox, webkit: openWebKit };
 const MINI_BROWSER = [
   '/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser',
   '/usr/lib/aarch64-linux-gnu/webkit2gtk-4.1/MiniBrowser',
@@ -43,6 +48,17 @@ function startVideoJs(url, audio, failed) {
   const api = window.videojs(audio, { autoplay: true });
   api.on('error', () => failed(String(api.error()?.message)));
   api.src({ src: url, type: 'application/vnd.apple.mpegurl' });
+}
+
+async function startShaka(url, audio, failed) {
+  window.shaka.polyfill.installAll();
+  const player = new window.shaka.Player();
+  const report = ({ severity, code, data }) => severity === 2 && failed(`Shaka error ${code}: ${data}`);
+  player.addEventListener('error', ({ detail }) => report(detail));
+  player.configure('streaming.lowLatencyMode', false);
+  await player.attach(audio);
+  await player.load(url, null, 'application/x-mpegurl');
+  return audio.play();
 }
 
 function startElement(url, audio, failed) {
@@ -109,6 +125,32 @@ async function openChromium(page) {
 }
 
 /**
+ * Opens a page in Firefox and presses its button. Firefox plays nothing without a sound card, so it gets a sound
+ * server without a real output. Returns a function that closes both.
+ */
+async function openFirefox(page) {
+  const socket = join(mkdtempSync(join(tmpdir(), 'sound-')), 'pulse');
+  const modules = ['module-null-sink', `module-native-protocol-unix auth-anonymous=1 socket=${socket}`];
+  const args = ['-n', '--daemonize=no', '--use-pid-file=no', '--exit-idle-time=-1', ...modules.flatMap((it) => ['-L', it])];
+  const sound = spawn('setpriv', ['--pdeathsig', 'KILL', 'pulseaudio', ...args], { stdio: 'ignore' });
+  await until('pulseaudio starts', () => existsSync(socket));
+  const firefox = await puppeteer.launch({
+    browser: 'firefox',
+    timeout: 60_000,
+    executablePath: new URL('firefox.sh', import.meta.url).pathname,
+    env: { ...process.env, PULSE_SERVER: `unix:${socket}` },
+    extraPrefsFirefox: { 'media.autoplay.default': 0, 'media.autoplay.blocking_policy': 0 },
+  });
+  const tab = await firefox.newPage();
+  await tab.goto(page);
+  await tab.click('button');
+  return async () => {
+    await firefox.close();
+    sound.kill();
+  };
+}
+
+/**
  * Opens a page in WebKitGTK and presses its button, through WebDriver (W3C). Returns a function that closes
  * the browser.
  */
@@ -151,16 +193,17 @@ async function freePort() {
   return port;
 }
 
-/** Waits until a server answers on a port, for at most ten seconds. */
+/** Waits until a server answers on a port. */
 async function listening(port) {
-  const deadline = Date.now() + 10_000;
-  for (;;) {
-    try {
-      return await fetch(`http://127.0.0.1:${port}/status`);
-    } catch (error) {
-      if (Date.now() > deadline) throw error;
-      await new Promise((later) => setTimeout(later, 50));
-    }
+  await until('the driver answers', () => fetch(`http://127.0.0.1:${port}/status`).catch(() => null));
+}
+
+/** Waits until a condition holds, for at most 30 seconds. */
+async function until(what, holds) {
+  const deadline = Date.now() + 30_000;
+  while (!(await holds())) {
+    if (Date.now() > deadline) throw new Error(`${what}: not in time`);
+    await new Promise((later) => setTimeout(later, 50));
   }
 }
 

@@ -1,6 +1,6 @@
 //! Tests of a live room in common players, over HLS and as a plain stream, across key changes and a killed
-//! FFmpeg. Each player plays the right tone, is silent for at most half a second longer than the fault lasts,
-//! and does not stop. `docs/players.md` lists the results.
+//! FFmpeg, in the long run twice. Each player plays the right tone, is silent for at most half a second
+//! longer than the fault lasts, and does not stop. `docs/players.md` lists the results.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -41,8 +41,10 @@ const PLAYERS: [(&str, Start); 7] = [
 
 /// Players that run in a browser, each with the kind of stream that it plays. `make test` skips them, because
 /// so many browsers need more resources than a small machine has.
-const WEB_PLAYERS: [(&str, &str, Start); 6] = [
+const WEB_PLAYERS: [(&str, &str, Start); 8] = [
     ("HLS", "hls.js in Chromium", |url, file, seconds| chromium("hls.js", url, file, seconds)),
+    ("HLS", "hls.js in Firefox", |url, file, seconds| browser("hls.js", "firefox", url, file, seconds)),
+    ("HLS", "Shaka Player in Chromium", |url, file, seconds| chromium("shaka", url, file, seconds)),
     ("HLS", "video.js in Chromium", |url, file, seconds| chromium("video.js", url, file, seconds)),
     ("HLS", "hls.js in WebKitGTK", |url, file, seconds| webkit("hls.js", url, file, seconds)),
     ("HLS", "WebKitGTK", |url, file, seconds| webkit("audio", url, file, seconds)),
@@ -85,11 +87,22 @@ async fn players_play_across_keys_and_restarts() {
         })
         .collect();
 
-    let plays = |file: &Path| std::fs::metadata(file).is_ok_and(|file| file.len() > 6 * RATE);
     for (name, _, file) in &playing {
-        wait_until(&format!("{name} plays"), SLACK, || plays(file));
+        wait_until(&format!("{name} plays"), SLACK, || length(file) > 6 * RATE);
     }
-    signal(node.children("ffmpeg")[0], Signal::KILL);
+    let killed = node.children("ffmpeg");
+    signal(killed[0], Signal::KILL);
+    if wanted.is_some() {
+        // The second one comes when every player has played as much again.
+        wait_until("another FFmpeg runs", SLACK, || {
+            node.children("ffmpeg").iter().any(|pid| *pid != killed[0])
+        });
+        let lengths: Vec<_> = playing.iter().map(|(.., file)| length(file)).collect();
+        for ((name, _, file), before) in playing.iter().zip(lengths) {
+            wait_until(&format!("{name} plays on"), SLACK, || length(file) > before + 6 * RATE);
+        }
+        signal(node.children("ffmpeg")[0], Signal::KILL);
+    }
     let mut faults = Vec::new();
     for (name, player, file) in playing {
         player.end(Duration::from_secs(seconds.into()) + SLACK);
@@ -107,6 +120,11 @@ async fn players_play_across_keys_and_restarts() {
         }
     }
     assert!(faults.is_empty(), "{faults:?}");
+}
+
+/// Returns the number of bytes that a player has written so far.
+fn length(file: &Path) -> u64 {
+    std::fs::metadata(file).map_or(0, |file| file.len())
 }
 
 /// Creates a folder in which players can write that run as another user.
@@ -189,8 +207,12 @@ fn streamlink(version: &str, url: &str, file: &Path, seconds: u32) -> Option<Com
 const WEB_PLAYER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/player.mjs");
 
 fn chromium(player: &str, url: &str, file: &Path, seconds: u32) -> Option<Command> {
+    browser(player, "chromium", url, file, seconds)
+}
+
+fn browser(player: &str, browser: &str, url: &str, file: &Path, seconds: u32) -> Option<Command> {
     let mut command = Command::new("node");
-    command.args([WEB_PLAYER, player, "chromium", url, &seconds.to_string()]).arg(file);
+    command.args([WEB_PLAYER, player, browser, url, &seconds.to_string()]).arg(file);
     Some(command)
 }
 
