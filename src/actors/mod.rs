@@ -15,6 +15,7 @@
 //! ├─ RewindSupervisor ─ RewindActor*
 //! ├─ RelaySupervisor ─ RelayRoomActor*
 //! ├─ PlainSupervisor ─ PlainRoomActor*
+//! ├─ OpusSupervisor ─ OpusRoomActor*
 //! ├─ OutputSupervisor ─ OutputActor*
 //! ├─ CaptionSupervisor ─ CaptionRoomActor*
 //! ├─ StageFeed            role `hls`: feeds the listener channels

@@ -18,7 +18,7 @@ use super::mixer::supervisor::{MixerParts, MixerSupervisor};
 use super::on_demand::OnDemandParts;
 use super::outputs::OutputParts;
 use super::outputs::supervisor::OutputSupervisor;
-use super::plain::PlainSupervisor;
+use super::plain::{OpusParts, OpusSupervisor, PlainSupervisor};
 use super::recording::RecordingParts;
 use super::recording::supervisor::RecordingSupervisor;
 use super::registration::{Registration, RegistrationState};
@@ -59,6 +59,8 @@ pub struct NodeActor {
     pub relays: Option<(Arc<EdgeCache>, ArbiterHandle)>,
     /// Plain streams of the roles `hls` and `mixer`.
     pub plain: Option<(OnDemandParts<PlainStream>, ArbiterHandle)>,
+    /// The same streams in Opus.
+    pub opus: Option<(OpusParts, ArbiterHandle)>,
     /// Listener channels; `None` without the role `hls`.
     pub channels: Option<(Arc<StageHub>, ArbiterHandle)>,
     pub gateway: Option<(GatewayRole, ArbiterHandle)>,
@@ -191,6 +193,12 @@ impl NodeActor {
             let clock = context.clock;
             cx.spawn_child("plain", spec(&arbiter), move || {
                 PlainSupervisor::new((clock, source.clone()), streams.clone())
+            });
+        }
+        if let Some((OpusParts { aac, opus }, arbiter)) = self.opus.clone() {
+            let context = context.clone();
+            cx.spawn_child("opus", spec(&arbiter), move || {
+                OpusSupervisor::new((context.clone(), aac.clone()), opus.clone())
             });
         }
         if let Some((parts, arbiter)) = self.outputs.clone() {

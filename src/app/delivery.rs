@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use crate::actors::context::Context;
 use crate::actors::on_demand::OnDemandParts;
 use crate::actors::outputs::OutputParts;
+use crate::actors::plain::OpusParts;
 use crate::actors::recording::transcoder::TranscoderParts;
 use crate::actors::recording::uploading::UploadParts;
 use crate::actors::recording::{RecorderParts, RecordingParts};
@@ -16,7 +17,7 @@ use crate::auth::{SealedUrls, Secrets};
 use crate::config::{Config, JanusMode};
 use crate::delivery::{
     ContentKeyPolicy, EdgeCache, MediaRouter, MixerClient, OriginMedia, PcmFeed, PcmFeeds, PlainListening,
-    PlainStream, RecordingMedia, Rewinds, RoomParts, StoredCopies, Streams,
+    PlainStream, PlainStreams, RecordingMedia, Rewinds, RoomParts, StoredCopies, Streams,
 };
 use crate::http::rest::{CaptionsSide, OutputsSide, SourcesSide};
 use crate::janus::{OPEN, TRACKS};
@@ -33,6 +34,8 @@ pub struct Delivery {
     /// All rooms.
     pub media: Arc<MediaRouter>,
     pub plain: OnDemandParts<PlainStream>,
+    /// Plain streams in Opus.
+    pub opus: Arc<PlainStreams>,
     pub feeds: Arc<PcmFeeds>,
 }
 
@@ -128,7 +131,8 @@ impl Delivery {
         let media = MediaRouter { here: here.clone(), elsewhere: relays, keys, default_rewind };
         let media = Arc::new(media);
         let source = Arc::new(RoomParts { media: media.clone(), secrets });
-        Self { here, media, plain: OnDemandParts { source, streams: Arc::default() }, feeds: Arc::default() }
+        let plain = OnDemandParts { source, streams: Arc::default() };
+        Self { here, media, plain, opus: Arc::default(), feeds: Arc::default() }
     }
 
     /// Returns this node's live streams and rewind windows, for the actors that write the windows.
@@ -165,6 +169,12 @@ impl Delivery {
             media: self.media.clone(),
             directory: self.here.directory.clone(),
             streams: self.plain.streams.clone(),
+            opus: self.opus.clone(),
         }
+    }
+
+    /// Returns the dependencies of the Opus streams, which read the plain streams.
+    pub fn opus(&self) -> OpusParts {
+        OpusParts { aac: self.plain.streams.clone(), opus: self.opus.clone() }
     }
 }

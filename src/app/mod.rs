@@ -243,6 +243,7 @@ impl Node {
         let recorded = delivery::recording_parts(&context, &recordings, &streams, &replay, storage);
         let root = NodeActor {
             plain: (roles.hls || roles.mixer).then(|| (delivery.plain.clone(), relaying.clone())),
+            opus: (roles.hls || roles.mixer).then(|| (delivery.opus(), relaying.clone())),
             channels: roles.hls.then(|| (hub.clone(), relaying.clone())),
             relays: (roles.hls || roles.rooms).then_some((relays, relaying)),
             rooms: roles.rooms.then(|| {

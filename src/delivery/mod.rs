@@ -52,7 +52,7 @@ pub use on_demand::{OnDemandStream, OnDemandStreams};
 pub use opus_files::{OpusFile, OpusFiles, OpusWriter, Stage};
 pub use origin::OriginMedia;
 pub use pcm_feeds::{FeedEnd, FeedItem, FeedProgress, NoFeed, PcmFeed, PcmFeeds, PcmReader, TooSlow};
-pub use plain::{NewParts, NoParts, PlainListening, RoomParts};
+pub use plain::{NewParts, NoParts, PlainForm, PlainListening, RoomParts};
 pub use plain_stream::{PlainReader, PlainStream, PlainStreams};
 pub use recordings::RecordingMedia;
 pub use relay::{RelayMedia, RelaySource};

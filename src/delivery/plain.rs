@@ -89,11 +89,23 @@ fn no_parts(refusal: MediaError) -> NoParts {
     }
 }
 
+/// Maximum number of Opus streams of a node. Each has an encoder that takes about 50 MB.
+const MOST_OPUS: usize = 64;
+
+/// Form of a plain stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlainForm {
+    Aac,
+    Opus,
+}
+
 /// Plain streams of the rooms on air, for listeners.
 pub struct PlainListening {
     pub media: Arc<dyn LiveMedia>,
     pub directory: Arc<Directory>,
     pub streams: Arc<PlainStreams>,
+    /// The same streams in Opus.
+    pub opus: Arc<PlainStreams>,
 }
 
 impl PlainListening {
@@ -121,12 +133,28 @@ impl PlainListening {
         title.map_or_else(|| room.to_string(), |title| title.as_str().to_owned())
     }
 
-    /// Returns the parts of the room's stream from near its live edge to its end, as whole ADTS frames.
-    pub async fn open(&self, room: &RoomId, grant: &Grant) -> Result<BoxStream<'static, Bytes>, MediaError> {
+    /// Returns the parts of the room's stream from near its live edge to its end: whole ADTS frames, or Opus
+    /// packets as in [`opus_part`](crate::packager::ogg_stream::opus_part).
+    ///
+    /// # Errors
+    /// As those of [`admit`](Self::admit). `Unavailable`: the node has the maximum number of Opus streams.
+    pub async fn open(
+        &self,
+        room: &RoomId,
+        grant: &Grant,
+        form: PlainForm,
+    ) -> Result<BoxStream<'static, Bytes>, MediaError> {
         self.admit(room, grant).await?;
         let view = self.directory.room(room).ok_or(MediaError::NoSuchRoom)?;
         let live = view.live.as_ref().filter(|_| view.is_on_air()).ok_or(MediaError::NotOnAir)?;
-        let reader = self.streams.open(room, &live.nonce);
+        let streams = match form {
+            PlainForm::Aac => &self.streams,
+            PlainForm::Opus if self.opus.get(room).is_none() && self.opus.count() >= MOST_OPUS => {
+                return Err(MediaError::Unavailable);
+            }
+            PlainForm::Opus => &self.opus,
+        };
+        let reader = streams.open(room, &live.nonce);
         let parts = stream::unfold(reader, |mut reader| async move { Some((reader.next().await?, reader)) });
         Ok(parts.boxed())
     }

@@ -65,6 +65,11 @@ impl PlainStream {
         self.state.send_replace(Arc::new(buffer));
     }
 
+    /// Waits until the stream has no reader.
+    pub async fn unread(&self) {
+        self.state.closed().await;
+    }
+
     /// Ends the stream; readers still get the parts that were published before.
     pub fn end(&self) {
         let buffer = Buffer { ended: true, ..Buffer::clone(&self.state.borrow()) };

@@ -6,6 +6,7 @@
 mod decoder;
 mod log;
 mod loudness;
+mod opus;
 mod output;
 mod process;
 mod program;
@@ -14,6 +15,7 @@ mod source;
 pub use decoder::DecoderProcess;
 pub use log::{FfmpegLog, FfmpegLogLines, LogLevel};
 pub use loudness::{Loudness, MeterLine};
+pub use opus::OpusProcess;
 pub use output::{OutputFfmpeg, OutputProcess, Progress};
 pub use process::{
     ExitReason, Ffmpeg, FfmpegCommand, FfmpegProcess, FfmpegUnusable, MUXER, SpawnError, ffmpeg_version,

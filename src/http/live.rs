@@ -1,5 +1,5 @@
-//! Plain streams over HTTP: one endless response of ADTS frames per listener, and playlists that contain its
-//! URL.
+//! Plain streams over HTTP: one endless response per listener, of ADTS frames or of Opus in Ogg, and
+//! playlists that contain its URL.
 //!
 //! Plain streams are for clients that play no HLS: internet radios, telephone systems, `<audio>` elements,
 //! small players. Headers and in-band titles are those of Icecast. The response ends when the broadcast ends,
@@ -23,10 +23,11 @@ use super::hls::{HlsSide, Query, listeners_full, no_such_file, token_missing, to
 use super::hls_answer::{SECRET, found};
 use super::methods::other;
 use super::server::Connection;
-use crate::delivery::PlainListening;
+use crate::delivery::{PlainForm, PlainListening};
 use crate::domain::grant::Grant;
 use crate::domain::icy::{Inserter, METADATA_INTERVAL};
 use crate::domain::ids::RoomId;
+use crate::packager::ogg_stream::OggStream;
 use crate::rooms::now;
 
 /// Time after which a listener that still receives is counted again. Must be less than the window of the
@@ -64,28 +65,57 @@ async fn preflight(request: HttpRequest, side: web::Data<LiveSide>) -> HttpRespo
 }
 
 async fn serve(request: &HttpRequest, side: &LiveSide) -> Result<HttpResponse, ApiError> {
-    let (room, format) = request.match_info().query("name").rsplit_once('.').ok_or_else(no_such_file)?;
-    if !["aac", "m3u", "pls"].contains(&format) {
-        return Err(no_such_file());
-    }
+    let name = request.match_info().query("name");
+    let (room, form, playlist) = requested(name).ok_or_else(no_such_file)?;
     let room = RoomId::new(room)?;
     // A client without a token learns nothing, not even which rooms exist.
     let in_query = Query(request.query_string()).token()?;
     let token = token_of(request, in_query.as_deref());
     let token = token.ok_or_else(|| token_missing("a plain stream needs a listener"))?;
     let grant = side.hls.tokens.verify_listener(token, &room)?;
-    if format == "aac" {
-        return stream(request, side, room, token, grant).await;
-    }
+    let Some(playlist) = playlist else {
+        return stream(request, side, room, token, grant, form).await;
+    };
     side.media.admit(&room, &grant).await?;
-    let url = format!("{}/live/{room}.aac?token={token}", side.base.of(request));
+    let url = format!("{}/live/{room}.{}?token={token}", side.base.of(request), extension(form));
     let title = PlainListening::title(&side.media.directory, &room);
-    Ok(match format {
-        "m3u" => found("audio/x-mpegurl", SECRET).body(format!("#EXTM3U\n#EXTINF:-1,{title}\n{url}\n")),
-        _ => found("audio/x-scpls", SECRET).body(format!(
+    Ok(match playlist {
+        Playlist::M3u => {
+            found("audio/x-mpegurl", SECRET).body(format!("#EXTM3U\n#EXTINF:-1,{title}\n{url}\n"))
+        }
+        Playlist::Pls => found("audio/x-scpls", SECRET).body(format!(
             "[playlist]\nNumberOfEntries=1\nFile1={url}\nTitle1={title}\nLength1=-1\nVersion=2\n"
         )),
     })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Playlist {
+    M3u,
+    Pls,
+}
+
+/// Parses the name of a stream, or of a playlist for it: room, form, and playlist format.
+fn requested(name: &str) -> Option<(&str, PlainForm, Option<Playlist>)> {
+    let (name, format) = name.rsplit_once('.')?;
+    let playlist = match format {
+        "aac" => return Some((name, PlainForm::Aac, None)),
+        "opus" => return Some((name, PlainForm::Opus, None)),
+        "m3u" => Playlist::M3u,
+        "pls" => Playlist::Pls,
+        _ => return None,
+    };
+    Some(match name.strip_suffix(".opus") {
+        Some(room) => (room, PlainForm::Opus, Some(playlist)),
+        None => (name, PlainForm::Aac, Some(playlist)),
+    })
+}
+
+fn extension(form: PlainForm) -> &'static str {
+    match form {
+        PlainForm::Aac => "aac",
+        PlainForm::Opus => "opus",
+    }
 }
 
 async fn stream(
@@ -94,44 +124,62 @@ async fn stream(
     room: RoomId,
     token: &str,
     grant: Grant,
+    form: PlainForm,
 ) -> Result<HttpResponse, ApiError> {
     if !side.hls.listeners.has_place(&room, token, 1) {
         return Err(listeners_full());
     }
-    let parts = side.media.open(&room, &grant).await?;
+    let parts = side.media.open(&room, &grant, form).await?;
     if let Some(connection) = Connection::of(request) {
         connection.endless();
     }
     let wants_titles = request.headers().get("icy-metadata").is_some_and(|value| value == "1");
-    let mut response = found("audio/aac", SECRET);
-    let inserter = wants_titles.then(Inserter::default);
+    let mut response = found(if form == PlainForm::Aac { "audio/aac" } else { "audio/ogg" }, SECRET);
     let title = {
         let (directory, room) = (side.media.directory.clone(), room.clone());
         move || PlainListening::title(&directory, &room)
     };
     // These headers are sent only on request: they make VLC 3 repeat its request with HTTP/1.0, which open
     // mode refuses.
-    if inserter.is_some() {
+    if wants_titles {
         // Like Icecast, in UTF-8. A title with control characters cannot be in a header.
         if let Ok(name) = HeaderValue::from_bytes(title().as_bytes()) {
             response.insert_header(("icy-name", name));
         }
         response.insert_header(("icy-pub", "0"));
-        response.insert_header(("icy-metaint", METADATA_INTERVAL.to_string()));
+        // Ogg has titles of its own.
+        if form == PlainForm::Aac {
+            response.insert_header(("icy-metaint", METADATA_INTERVAL.to_string()));
+        }
     }
     // Many clients of plain streams send HTTP/1.0 or reuse no connection.
     response.force_close();
     let listened = counted(parts, side.hls.clone(), room, token.to_owned(), grant);
-    let body = match inserter {
-        None => listened.boxed(),
-        Some(inserter) => listened
-            .scan(inserter, move |inserter, part| {
+    let body = match form {
+        PlainForm::Opus => ogg(listened, title, wants_titles).boxed(),
+        PlainForm::Aac if wants_titles => listened
+            .scan(Inserter::default(), move |inserter, part| {
                 future::ready(Some(stream::iter(inserter.insert(part, &title))))
             })
             .flatten()
             .boxed(),
+        PlainForm::Aac => listened.boxed(),
     };
     Ok(response.streaming(body.map(Ok::<_, actix_web::Error>)))
+}
+
+/// Returns the Ogg pages of one listener. The title in them is that at the start; only a listener that asks
+/// for titles gets other headers when it changes, because some players stop there.
+fn ogg(
+    parts: impl stream::Stream<Item = Bytes> + 'static,
+    title: impl Fn() -> String + 'static,
+    follows_titles: bool,
+) -> impl stream::Stream<Item = Bytes> + 'static {
+    let mut pages = OggStream::new(rand::random(), follows_titles);
+    parts.map(Some).chain(stream::once(future::ready(None))).map(move |part| match part {
+        Some(part) => pages.part(&part, &title()),
+        None => pages.end(),
+    })
 }
 
 /// Counts the listener while it receives. The stream ends when the token expires or the listener is banned,

@@ -15,6 +15,7 @@ use crate::delivery::{LiveMedia, PlainStreams};
 use crate::domain::ids::{ModuleId, UnixMs};
 use crate::http::hls_answer::Cors;
 use crate::http::test_tokens::{ban, node_tokens, store, with_tokens};
+use crate::packager::ogg_stream::{OggPackets, opus_part};
 use crate::packager::plain::PlainPart;
 use crate::packager::{MediaError, PlaylistText};
 use crate::rooms::FakeStore;
@@ -53,6 +54,18 @@ async fn titles_are_sent_on_request() {
 }
 
 #[actix::test]
+async fn opus_streams_are_ogg() {
+    let answer = ask("/live/opus.opus?token={good}", &[("icy-metadata", "1")]).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "audio/ogg"));
+    assert_eq!((answer.header("icy-name"), answer.header("icy-metaint")), ("opus", ""));
+    let packets = OggPackets::default().push(&answer.body).unwrap();
+    assert_eq!(packets, [b"one".to_vec(), b"two".to_vec(), b"three".to_vec()]);
+    assert!(answer.body.windows(10).any(|bytes| bytes == b"TITLE=opus"));
+    let text = String::from_utf8(ask("/live/demo.opus.m3u?token={good}", &[]).await.body).unwrap();
+    assert!(text.contains("/live/demo.opus?token="), "{text}");
+}
+
+#[actix::test]
 async fn tokens_come_in_header_cookie_or_query() {
     let bearer = ask("/live/demo.aac", &[("authorization", &format!("Bearer {GOOD}"))]).await;
     let cookie = ask("/live/demo.aac", &[("cookie", &format!("a=b; stentor_listener={GOOD}"))]).await;
@@ -74,7 +87,10 @@ async fn refusals_are_those_of_hls() {
         ("/live/notyet.aac?token={good}", 503, "media_not_ready"),
         ("/live/away.aac?token={good}", 503, "media_unavailable"),
         ("/live/earlier.aac?token={good}", 401, "token_invalid"),
-        ("/live/demo.opus?token={good}", 404, "not_found"),
+        ("/live/demo.opus?token=bad", 401, "token_invalid"),
+        ("/live/notonair.opus?token={good}", 404, "room_not_on_air"),
+        ("/live/demo.ogg?token={good}", 404, "not_found"),
+        ("/live/demo.opus.aac?token={good}", 400, "invalid_room_id"),
         ("/live/demo?token={good}", 404, "not_found"),
         ("/live/d.aac?token={good}", 400, "invalid_room_id"),
         ("/live/demo%2f.aac?token={good}", 400, "invalid_room_id"),
@@ -208,6 +224,7 @@ fn side_on(store: &FakeStore, public_url: Option<String>) -> Side {
     for (room, created_at) in [
         ("demo", 1),
         ("long", 1),
+        ("opus", 1),
         ("expiring", 1),
         ("notyet", 1),
         ("away", 1),
@@ -235,7 +252,8 @@ fn side_on(store: &FakeStore, public_url: Option<String>) -> Side {
         captions: Default::default(),
     };
     let base = PublicBase { url: public_url, ..PublicBase::default() };
-    let media = PlainListening { media, directory: store.directory(), streams: streams.clone() };
+    let opus = streams.clone();
+    let media = PlainListening { media, directory: store.directory(), streams: streams.clone(), opus };
     Side { live: Arc::new(LiveSide { hls: web::Data::new(hls), media, base }), counter, streams }
 }
 
@@ -243,6 +261,7 @@ fn side_on(store: &FakeStore, public_url: Option<String>) -> Side {
 fn publish(streams: &PlainStreams) {
     for (room, stream) in streams.all() {
         let all: [Bytes; 3] = match room.as_str() {
+            "opus" => ["one", "two", "three"].map(|packet| opus_part(&[packet.into()]).bytes),
             "long" => [(); 3].map(|()| vec![b'a'; METADATA_INTERVAL].into()),
             _ => ["one ", "two ", "three"].map(Bytes::from),
         };

@@ -56,6 +56,7 @@ fn used() -> Metrics {
     metrics.ffmpeg_started();
     metrics.ffmpeg_started();
     metrics.ffmpeg_exited("crash");
+    metrics.outputs().opus_encoder_failed();
     drop(metrics.ffmpeg_alive());
     std::mem::forget(metrics.ffmpeg_alive());
     metrics.media_fragment();

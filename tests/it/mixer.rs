@@ -127,6 +127,7 @@ impl House {
             channels: None,
             relays: None,
             plain: None,
+            opus: None,
             recordings: None,
             rewinds: None,
             outputs: None,

@@ -49,6 +49,8 @@ mod m4a;
 mod m4a_tags;
 mod media_error;
 mod names;
+mod ogg;
+pub mod ogg_stream;
 mod pace;
 mod packager;
 pub mod pcm;

@@ -38,10 +38,11 @@ pub struct ListedPart {
     pub at: Option<UnixMs>,
 }
 
-/// AAC frames with ADTS headers.
+/// AAC frames with ADTS headers, or Opus packets as [`opus_part`](crate::ogg_stream::opus_part) writes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlainPart {
     pub bytes: Bytes,
+    /// Duration in AAC frames, rounded up for Opus.
     pub frames: u64,
     /// Place in the stream; `None` for silence and for whole segments.
     pub place: Option<Place>,

@@ -26,23 +26,26 @@ async fn plain_streams_outlive_ffmpeg_and_mixers() {
     let mut house = House::start(2).await;
     let _speaker = house.speaker().await;
     let folder = tempfile::tempdir().unwrap();
-    let [saved, heard] = ["saved.aac", "heard.pcm"].map(|name| folder.path().join(name));
+    let [saved, heard, opus] = ["saved.aac", "heard.pcm", "opus.pcm"].map(|name| folder.path().join(name));
     let curl =
         start(Command::new("curl").args(["-sS", "--fail", "-o"]).arg(&saved).arg(stream(&house).await));
-    let mut ffmpeg = Command::new("ffmpeg");
-    ffmpeg.args(["-nostdin", "-loglevel", "error", "-i", &playlist(&house).await]);
-    ffmpeg.args(["-ac", "1", "-ar", "48000", "-f", "s16le", "-flush_packets", "1"]).arg(&heard);
-    let ffmpeg = start(&mut ffmpeg);
+    let ffmpeg = decoded(&playlist(&house, "m3u").await, &heard);
+    let ogg = decoded(&playlist(&house, "opus.m3u").await, &opus);
     let stalled = stalled_client(&house).await;
-    tone_follows(&heard, "the start").await;
-    until("both listeners are counted", async || {
+    let tone_follows = async |what: &str| {
+        for (form, file) in [("AAC", &heard), ("Opus", &opus)] {
+            tone_follows(file, &format!("{what} ({form})")).await;
+        }
+    };
+    tone_follows("the start").await;
+    until("the listeners are counted", async || {
         house.cluster.room().await["listeners"].as_u64().is_some_and(|count| count >= 2)
     })
     .await;
 
     let owner = house.cluster.owner().await;
     signal(house.cluster.mixers[owner].children("ffmpeg")[0], Signal::KILL);
-    tone_follows(&heard, "the end of FFmpeg").await;
+    tone_follows("the end of FFmpeg").await;
 
     let mark = format!("/api/modules/mixers/m{}/mark", owner + 1);
     assert_eq!(house.cluster.desk.put(&mark, json!({ "label": "draining" })).await.status, 200);
@@ -51,12 +54,12 @@ async fn plain_streams_outlive_ffmpeg_and_mixers() {
         house.cluster.mixers[owner].children("ffmpeg").is_empty()
     })
     .await;
-    tone_follows(&heard, "a handover").await;
+    tone_follows("a handover").await;
 
     assert_eq!(house.cluster.desk.delete(&mark).await.status, 200);
     house.cluster.mixers[1 - owner].kill();
     within("the room moves back", LONG, async || house.cluster.owner().await == owner).await;
-    tone_follows(&heard, "the end of a mixer").await;
+    tone_follows("the end of a mixer").await;
 
     let cut = "stentor_connections_cut_total{reason=\"slow_reader\"}";
     within("the stalled client is dropped", LONG, async || {
@@ -64,18 +67,24 @@ async fn plain_streams_outlive_ffmpeg_and_mixers() {
     })
     .await;
     drop(stalled);
-    assert!(!curl.has_ended() && !ffmpeg.has_ended());
+    signal(house.ear.children("ffmpeg")[0], Signal::KILL);
+    tone_follows("the end of the Opus encoder").await;
+    assert!(!curl.has_ended() && !ffmpeg.has_ended() && !ogg.has_ended());
 
     let ended = house.cluster.desk.post(&format!("/api/rooms/{ROOM}/stop"), json!({})).await;
     assert_eq!(ended.status, 200);
     // curl fails with 18 if a chunked response has no last chunk.
-    assert_eq!((curl.end(LONG).code(), ffmpeg.end(LONG).code()), (Some(0), Some(0)));
+    let ends = [curl, ffmpeg, ogg].map(|listener| listener.end(LONG).code());
+    assert_eq!(ends, [Some(0); 3]);
     let bytes = std::fs::read(&saved).unwrap();
     let pcm = decode("ffmpeg".as_ref(), bytes).await.expect("whole frames, one after the other");
     report(format!("{:.1} s in one response", pcm.len() as f64 / 48_000.0));
     let refused = request("GET", &stream(&house).await, &[], None).await;
     assert_eq!((refused.status, refused.code()), (404, "room_not_on_air".into()));
-    within("nothing is produced", LONG, async || house.ear.states_of("plain_room").await.is_empty()).await;
+    for kind in ["plain_room", "opus_room"] {
+        within("nothing is produced", LONG, async || house.ear.states_of(kind).await.is_empty()).await;
+    }
+    assert_eq!(house.ear.children("ffmpeg"), [0; 0]);
 }
 
 #[actix::test]
@@ -88,7 +97,8 @@ async fn plain_streams_are_refused_like_keys() {
         ("live.aac".to_owned(), 401, "token_missing"),
         ("live.aac?token=a.b.c".to_owned(), 401, "token_invalid"),
         (format!("other.aac?token={token}"), 403, "token_wrong_room"),
-        (format!("live.opus?token={token}"), 404, "not_found"),
+        (format!("live.ogg?token={token}"), 404, "not_found"),
+        ("live.opus".to_owned(), 401, "token_missing"),
     ] {
         let refused = request("GET", &at(&path), &[], None).await;
         assert_eq!((refused.status, refused.code()), (status, code.into()), "{path}");
@@ -96,6 +106,8 @@ async fn plain_streams_are_refused_like_keys() {
     let head = request("HEAD", &at(&format!("live.aac?token={token}")), &[("icy-metadata", "1")], None).await;
     assert_eq!((head.status, head.header("icy-name"), head.body.len()), (200, Some(ROOM), 0));
     assert!(head.header("icy-metaint").is_some());
+    let head = request("HEAD", &at(&format!("live.opus?token={token}")), &[], None).await;
+    assert_eq!((head.status, head.header("content-type"), head.body.len()), (200, Some("audio/ogg"), 0));
 }
 
 fn start(command: &mut Command) -> KeptProcess {
@@ -107,10 +119,18 @@ async fn stream(house: &House) -> String {
     format!("{}/live/{ROOM}.aac?token={}", house.ear.hls, house.cluster.desk.token(ROOM).await)
 }
 
-/// Returns the stream's URL from the `.m3u` playlist of the listener node, with its host replaced by the
-/// node's own address.
-async fn playlist(house: &House) -> String {
-    let url = stream(house).await.replace(".aac?", ".m3u?");
+/// Starts FFmpeg, which plays the URL into the file.
+fn decoded(url: &str, file: &Path) -> KeptProcess {
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-nostdin", "-loglevel", "error", "-i", url]);
+    ffmpeg.args(["-ac", "1", "-ar", "48000", "-f", "s16le", "-flush_packets", "1"]).arg(file);
+    start(&mut ffmpeg)
+}
+
+/// Returns the stream's URL from the playlist of the listener node with this extension, with its host
+/// replaced by the node's own address.
+async fn playlist(house: &House, extension: &str) -> String {
+    let url = stream(house).await.replace(".aac?", &format!(".{extension}?"));
     let text = request("GET", &url, &[], None).await.text();
     let named = text.lines().last().expect("a URL").to_owned();
     let (_, path) = named.split_once("/live/").expect("the path of a stream");

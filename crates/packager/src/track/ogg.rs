@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::playout::MixedSound;
+use crate::ogg;
 
 /// Samples per packet at 48 kHz.
 pub(super) const SAMPLES: u64 = 960;
@@ -12,8 +13,6 @@ pub(super) const PRE_SKIP: u16 = 312;
 const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 /// Packets per page: one second.
 const PAGE_PACKETS: usize = 50;
-/// Largest number of segments of a page.
-const PAGE_SEGMENTS: usize = 255;
 /// Serial number of the only stream.
 const SERIAL: u32 = 1;
 
@@ -22,9 +21,10 @@ const SERIAL: u32 = 1;
 pub struct OpusFile<W> {
     output: W,
     page: u32,
-    lacing: Vec<u8>,
-    body: Vec<u8>,
-    packets: usize,
+    /// Packets of the current page.
+    packets: Vec<Vec<u8>>,
+    /// Segments of the current page.
+    segments: usize,
     /// Samples of the packets so far.
     samples: u64,
     /// Packet without sound that has the configuration of the previous packet; `None` after silence.
@@ -43,9 +43,9 @@ impl<W: Write> OpusFile<W> {
     pub fn create(output: W, samples: u64, skipped: u16) -> io::Result<Self> {
         let pre_skip = PRE_SKIP + skipped;
         let end = samples + u64::from(pre_skip);
-        let (lacing, body) = (Vec::new(), Vec::new());
+        let packets = Vec::new();
         let mut file =
-            Self { output, page: 0, lacing, body, packets: 0, samples: 0, concealed: None, end, bytes: 0 };
+            Self { output, page: 0, packets, segments: 0, samples: 0, concealed: None, end, bytes: 0 };
         // Version 1, one channel, input at 48 kHz, no gain, channel mapping 0.
         let [low, high] = pre_skip.to_le_bytes();
         let head = [&b"OpusHead\x01\x01"[..], &[low, high, 0x80, 0xbb, 0, 0, 0, 0, 0]].concat();
@@ -69,7 +69,7 @@ impl<W: Write> OpusFile<W> {
     /// The output cannot be written.
     pub fn sound(&mut self, mixed: &MixedSound) -> io::Result<()> {
         match mixed {
-            MixedSound::Packet(opus) if lasts_20_ms(opus) && opus.len() / 255 < PAGE_SEGMENTS => {
+            MixedSound::Packet(opus) if lasts_20_ms(opus) && opus.len() / 255 < ogg::MOST_SEGMENTS => {
                 self.concealed = Some(without_sound(opus));
                 self.packet(opus)
             }
@@ -85,7 +85,8 @@ impl<W: Write> OpusFile<W> {
     }
 
     fn packet(&mut self, opus: &[u8]) -> io::Result<()> {
-        if self.packets >= PAGE_PACKETS || self.lacing.len() + opus.len() / 255 + 1 > PAGE_SEGMENTS {
+        let is_full = self.segments + opus.len() / 255 + 1 > ogg::MOST_SEGMENTS;
+        if self.packets.len() >= PAGE_PACKETS || is_full {
             self.flush(0, self.samples)?;
         }
         self.append(opus);
@@ -100,35 +101,23 @@ impl<W: Write> OpusFile<W> {
     pub fn finish(mut self) -> io::Result<(W, u64)> {
         // A last page whose granule position is before the end of its packets trims the end of the file
         // (RFC 7845 section 4.4).
-        self.flush(0x04, self.end.min(self.samples))?;
+        self.flush(ogg::LAST, self.end.min(self.samples))?;
         self.output.flush()?;
         Ok((self.output, self.bytes))
     }
 
     fn append(&mut self, packet: &[u8]) {
-        self.lacing.extend(std::iter::repeat_n(255, packet.len() / 255));
-        self.lacing.push((packet.len() % 255) as u8);
-        self.body.extend(packet);
-        self.packets += 1;
+        self.segments += packet.len() / 255 + 1;
+        self.packets.push(packet.to_vec());
     }
 
     /// Writes the collected packets as a page with these flags.
     fn flush(&mut self, flags: u8, granule: u64) -> io::Result<()> {
-        let mut page = Vec::with_capacity(27 + self.lacing.len() + self.body.len());
-        page.extend(b"OggS\0");
-        page.push(flags);
-        page.extend(granule.to_le_bytes());
-        page.extend(SERIAL.to_le_bytes());
-        page.extend(self.page.to_le_bytes());
-        page.extend([0; 4]);
-        // At most `PAGE_SEGMENTS`.
-        page.push(self.lacing.len() as u8);
-        page.append(&mut self.lacing);
-        page.append(&mut self.body);
-        let checksum = checksum(&page).to_le_bytes();
-        page[22..26].copy_from_slice(&checksum);
+        let packets: Vec<&[u8]> = self.packets.iter().map(Vec::as_slice).collect();
+        let page = ogg::page(flags, granule, SERIAL, self.page, &packets);
         self.output.write_all(&page)?;
-        (self.page, self.packets, self.bytes) = (self.page + 1, 0, self.bytes + page.len() as u64);
+        (self.page, self.segments, self.bytes) = (self.page + 1, 0, self.bytes + page.len() as u64);
+        self.packets.clear();
         Ok(())
     }
 }
@@ -162,26 +151,6 @@ fn lasts_20_ms(opus: &[u8]) -> bool {
     };
     u32::from(frames) * frame == 8
 }
-
-/// Returns the checksum of a page whose checksum field is zero (RFC 3533 section 6).
-fn checksum(page: &[u8]) -> u32 {
-    page.iter().fold(0, |crc, byte| (crc << 8) ^ TABLE[usize::from((crc >> 24) as u8 ^ byte)])
-}
-
-static TABLE: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut n = 0;
-    while n < 256 {
-        let (mut crc, mut bit) = ((n as u32) << 24, 0);
-        while bit < 8 {
-            crc = if crc >> 31 == 1 { (crc << 1) ^ 0x04c1_1db7 } else { crc << 1 };
-            bit += 1;
-        }
-        table[n] = crc;
-        n += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {
@@ -240,11 +209,5 @@ mod tests {
         let silence = SILENCE.to_vec();
         let expected = [&silence, &vec![0xf8], &vec![0xf8], &vec![0xf1], &vec![0xeb, 4], &silence, &silence];
         assert_eq!(lost.each_ref(), expected);
-    }
-
-    #[test]
-    fn checksum_is_that_of_ogg() {
-        // The complement of the check value of CRC-32/POSIX, which differs only in the final inversion.
-        assert_eq!(checksum(b"123456789"), 0x89a1_897f);
     }
 }
