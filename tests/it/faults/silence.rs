@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use stentor::probe::Mode;
 
 use super::rtp::{hear_past, status};
@@ -13,6 +13,7 @@ use crate::rooms::tuned_in;
 use crate::support::caller::Caller;
 use crate::support::fault_table::recovered;
 use crate::support::node::{Node, signal};
+use crate::support::opus;
 use crate::support::studio::Studio;
 use crate::support::until;
 
@@ -24,9 +25,7 @@ async fn silent_mix_under_speech_is_repaired() {
     let faulty = FaultyFfmpeg::new();
     let node = Node::start(&[("mixer.ffmpeg", &faulty.program().display().to_string())]).await;
     node.room_on_air(ROOM).await;
-    let user = json!({ "role": "anchor", "userId": "anna" });
-    let invited = node.post(&format!("/api/rooms/{ROOM}/users"), user).await.json();
-    let mut anna = Caller::connect(&node.ws, invited["token"].as_str().unwrap(), "").await;
+    let mut anna = caller(&node, "anna").await;
     let (_, _media) = anna.speak(HZ).await;
     let mut listener = tuned_in(&node.target(ROOM).await, Mode::Parts, f64::from(HZ)).await;
     let studio = Studio::managed(&node).await;
@@ -55,8 +54,38 @@ async fn silent_mix_under_speech_is_repaired() {
     );
     until("the room is on air", async || status(&node).await == "onair").await;
     assert_eq!(studio.rooms_of(ROOM).await[0].id, janus_room, "the anchors lost their Janus room");
-    let exits: Vec<Value> = node.log().into_iter().filter(|l| l["message"] == "FFmpeg exited").collect();
-    assert_eq!(exits.iter().filter(|l| l["why"] == "silent").count(), 2, "{exits:?}");
+    assert_eq!(silent_exits(&node), 2);
+}
+
+/// An anchor whose client declares silence as speech. Only the repairs that cost no anchor anything follow.
+#[actix::test]
+async fn silence_declared_as_speech_costs_two_repairs() {
+    let node = Node::start(&[]).await;
+    node.room_on_air(ROOM).await;
+    let (mut anna, mut bob) = (caller(&node, "anna").await, caller(&node, "bob").await);
+    let _silence = anna.play(opus::frames("anullsrc=r=48000:cl=mono")).await;
+    let studio = Studio::managed(&node).await;
+    let janus_room = studio.rooms_of(ROOM).await[0].id;
+    let starved = async || node.state_of("mixer_room").await["observed"]["starved"].as_u64();
+    until("two repairs were made", async || starved().await == Some(2)).await;
+    assert_eq!(status(&node).await, "degraded");
+
+    let (_, _tone) = bob.speak(HZ).await;
+    tuned_in(&node.target(ROOM).await, Mode::Parts, f64::from(HZ)).await;
+    until("the room is on air", async || status(&node).await == "onair").await;
+    assert_eq!(studio.rooms_of(ROOM).await[0].id, janus_room, "the anchors lost their Janus room");
+    assert_eq!(silent_exits(&node), 2);
+}
+
+async fn caller(node: &Node, user: &str) -> Caller {
+    let wanted = json!({ "role": "anchor", "userId": user });
+    let invited = node.post(&format!("/api/rooms/{ROOM}/users"), wanted).await.json();
+    Caller::connect(&node.ws, invited["token"].as_str().unwrap(), "").await
+}
+
+/// Returns the number of FFmpegs that were ended because their mix was silent.
+fn silent_exits(node: &Node) -> usize {
+    node.log().iter().filter(|line| line["message"] == "FFmpeg exited" && line["why"] == "silent").count()
 }
 
 /// FFmpeg whose mix can be made silent.
