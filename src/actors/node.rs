@@ -32,7 +32,7 @@ use super::store_watch::StoreWatch;
 use crate::acme::Acme;
 use crate::delivery::{EdgeCache, PcmFeed, PlainStream};
 use crate::domain::registration::NodeRecord;
-use crate::presence::Presence;
+use crate::presence::PresenceParts;
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{ApiKeyRegistry, RoomService, Scope};
 use crate::stage::StageHub;
@@ -78,7 +78,7 @@ pub struct NodeActor {
 pub struct RoomsRole {
     pub service: Arc<RoomService>,
     /// `None` on a node without presence.
-    pub presence: Option<Arc<dyn Presence>>,
+    pub presence: Option<PresenceParts>,
     pub webhooks: Arc<Webhooks>,
     pub recordings: Arc<Recordings>,
 }

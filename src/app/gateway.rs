@@ -27,7 +27,7 @@ use crate::presence::redis::{RedisOptions, RedisPresence};
 use crate::presence::stage::StageStore;
 use crate::presence::{
     Acquisition, ConnectionLock, EventStream, HeartbeatOutcome, LockReplaced, MembersChanged, Presence,
-    PresenceEntry, PresenceError, RenewOutcome,
+    PresenceEntry, PresenceError, PresenceParts, RenewOutcome,
 };
 use crate::rooms::RoomService;
 use crate::stage::{Dependencies, StageHub};
@@ -41,6 +41,12 @@ pub struct Backend {
     pub lock: Arc<dyn ConnectionLock>,
     pub presence: Arc<dyn Presence>,
     pub stages: Arc<dyn StageStore>,
+}
+
+impl Backend {
+    pub fn presence_parts(&self) -> PresenceParts {
+        PresenceParts { presence: self.presence.clone(), stages: self.stages.clone() }
+    }
 }
 
 /// Dependencies of the gateway role, besides the node's context.

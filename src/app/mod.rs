@@ -212,9 +212,9 @@ impl Node {
         // Embedded presence covers only this node's gateway.
         let presence = roles.gateway || context.config.presence.kind == PresenceKind::Redis;
         let backend = if presence { Some(gateway::backend(&context)?) } else { None };
-        let presence = backend.as_ref().map(|backend| backend.presence.clone());
+        let presence = backend.as_ref().map(gateway::Backend::presence_parts);
         let present = |presence| PresentUsers { presence, directory: context.directory.clone() };
-        let anchors = presence.clone().map(|presence| Arc::new(present(presence)));
+        let anchors = presence.clone().map(|parts| Arc::new(present(parts.presence)));
         let hub = gateway::channels(&context, &secrets, &counter, backend.as_ref());
         let gateway = if let Some(backend) = backend.filter(|_| roles.gateway) {
             let local =

@@ -13,6 +13,8 @@ pub mod embedded_stages;
 pub mod redis;
 pub mod stage;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,7 @@ use crate::domain::connection::{
     UpdateOutcome,
 };
 use crate::domain::ids::RoomId;
+use stage::StageStore;
 
 pub use crate::domain::connection::{Lifetimes, RenewOutcome};
 pub use crate::domain::presence_entry::{PresenceEntry, Source};
@@ -130,6 +133,13 @@ pub trait ConnectionLock: Send + Sync + 'static {
     /// Returns notifications about connections of this gateway that lost their locks. On
     /// [`PresenceEvent::LookAgain`], the caller must renew all locks. Must be called within a tokio runtime.
     fn replacements(&self, gateway: &GatewayIncarnation) -> EventStream<LockReplaced>;
+}
+
+/// Presence entries and stages of rooms, in one backend.
+#[derive(Clone)]
+pub struct PresenceParts {
+    pub presence: Arc<dyn Presence>,
+    pub stages: Arc<dyn StageStore>,
 }
 
 /// Presence entries of each room. All users with an entry may speak, so all count against `max_anchors`.

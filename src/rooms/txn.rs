@@ -93,6 +93,7 @@ pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
             let mute = key(RoomPart::Mute);
             unchanged.when(&mute, revision(&view.mute)).put(mute, json(order))
         }
+        RoomWrite::Muted { .. } => unchanged,
         RoomWrite::Outputs(outputs) => {
             // Do not compare `livemeta`: outputs can change whether or not the room is on air.
             let key = key(RoomPart::Outputs);

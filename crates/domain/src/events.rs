@@ -5,7 +5,7 @@
 //! revision, and a number within the transaction. All nodes therefore see the events of all rooms in the same
 //! order.
 //!
-//! Owns: the event types, the events of each change, and the retention. Never writes.
+//! Owns: the events of each change, and the retention. Never writes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,10 +15,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::civil_time::Rfc3339;
+pub use super::event_type::EventType;
 use super::ids::{RoomId, UnixMs, UserId};
 use super::model::{EndReason, LiveMeta, LiveStatus, Meta, User};
 use super::recording::{Recording, RecordingId, Take};
 use super::reported_anchors::{PresentAnchor, ReportedAnchors, reported};
+use super::reported_hands::HandChange;
 use super::roles::RoomRole;
 use super::room::RoomWrite;
 use super::view::RoomView;
@@ -28,60 +30,6 @@ use super::view::RoomView;
 pub const MOST_EVENTS: usize = 100_000;
 /// Maximum number of events in one transaction: a single digit of an [`EventId`] numbers them.
 pub const MOST_PER_WRITE: usize = 10;
-
-/// Type of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum EventType {
-    /// A room was created.
-    RoomCreated,
-    /// A start time was set or changed.
-    RoomScheduled,
-    /// The start time was removed, or the room could not be started in time.
-    RoomUnscheduled,
-    /// The backstage was opened: anchors may join, and listeners hear nothing.
-    BackstageOpened,
-    /// The backstage was closed without a broadcast.
-    BackstageClosed,
-    /// A broadcast was started; the room is on air once its Janus and mixer are ready.
-    RoomStarted,
-    /// The room, on air or backstage, was assigned to another Janus or mixer.
-    RoomMoved,
-    /// The broadcast was ended.
-    RoomEnded,
-    /// The room was deleted.
-    RoomDeleted,
-    /// A user was added to the room, was given a different role, or may speak again after having been a
-    /// listener.
-    AnchorInvited,
-    /// An anchor has joined the room.
-    AnchorJoined,
-    /// An anchor has left the room, which is still open.
-    AnchorLeft,
-    /// The number of listeners has reached a new maximum for the broadcast.
-    ListenerPeak,
-    /// A user, anchor or listener, was banned from the room.
-    UserBanned,
-    /// The ban of a user was lifted.
-    UserUnbanned,
-    /// A user, anchor or listener, was disconnected and may come back shortly after.
-    UserKicked,
-    /// A user was given a different role in the room.
-    RoleChanged,
-    /// All anchors of the room were muted.
-    RoomMuted,
-    /// The room was locked: no new anchor may join.
-    RoomLocked,
-    /// The room was unlocked.
-    RoomUnlocked,
-    /// A recording can be played.
-    RecordingReady,
-    /// The target of an output receives the broadcast.
-    OutputLive,
-    /// The target of an output could not be reached, or no longer receives the broadcast.
-    OutputFailed,
-}
 
 /// Event before it is written.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,72 +66,6 @@ pub struct Cursor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be the cursor of an event, or 0")]
 pub struct InvalidCursor;
-
-impl EventType {
-    pub const ALL: [Self; 23] = [
-        Self::RoomCreated,
-        Self::RoomScheduled,
-        Self::RoomUnscheduled,
-        Self::BackstageOpened,
-        Self::BackstageClosed,
-        Self::RoomStarted,
-        Self::RoomMoved,
-        Self::RoomEnded,
-        Self::RoomDeleted,
-        Self::AnchorInvited,
-        Self::AnchorJoined,
-        Self::AnchorLeft,
-        Self::ListenerPeak,
-        Self::UserBanned,
-        Self::UserUnbanned,
-        Self::UserKicked,
-        Self::RoleChanged,
-        Self::RoomMuted,
-        Self::RoomLocked,
-        Self::RoomUnlocked,
-        Self::RecordingReady,
-        Self::OutputLive,
-        Self::OutputFailed,
-    ];
-
-    /// Returns true for the events that end a broadcast or a backstage. Such an event also means that all
-    /// anchors have left: there is no event for each anchor.
-    pub fn ends_broadcast(self) -> bool {
-        matches!(self, Self::RoomEnded | Self::BackstageClosed | Self::RoomDeleted)
-    }
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RoomCreated => "room_created",
-            Self::RoomScheduled => "room_scheduled",
-            Self::RoomUnscheduled => "room_unscheduled",
-            Self::BackstageOpened => "backstage_opened",
-            Self::BackstageClosed => "backstage_closed",
-            Self::RoomStarted => "room_started",
-            Self::RoomMoved => "room_moved",
-            Self::RoomEnded => "room_ended",
-            Self::RoomDeleted => "room_deleted",
-            Self::AnchorInvited => "anchor_invited",
-            Self::AnchorJoined => "anchor_joined",
-            Self::AnchorLeft => "anchor_left",
-            Self::ListenerPeak => "listener_peak",
-            Self::UserBanned => "user_banned",
-            Self::UserUnbanned => "user_unbanned",
-            Self::UserKicked => "user_kicked",
-            Self::RoleChanged => "role_changed",
-            Self::RoomMuted => "room_muted",
-            Self::RoomLocked => "room_locked",
-            Self::RoomUnlocked => "room_unlocked",
-            Self::RecordingReady => "recording_ready",
-            Self::OutputLive => "output_live",
-            Self::OutputFailed => "output_failed",
-        }
-    }
-
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
-    }
-}
 
 impl EventId {
     /// Returns the id of event `index` of a transaction. `random` is new for each transaction.
@@ -299,6 +181,10 @@ pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent
             });
             changed.collect()
         }
+        RoomWrite::Muted { user, muted, by } => {
+            let kind = if *muted { EventType::AnchorMuted } else { EventType::AnchorUnmuted };
+            vec![event(kind, json!({ "userId": user, "by": by }))]
+        }
         RoomWrite::MuteAll(order) => vec![event(EventType::RoomMuted, authored(order.by.as_ref()))],
         RoomWrite::Lock { meta, by } => of_lock(view, meta, by.as_ref()).into_iter().collect(),
         RoomWrite::ClearAll
@@ -307,7 +193,10 @@ pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent
         | RoomWrite::Outputs(_)
         // Sources have no events of their own. Their joins and leaves are reported as those of anchors.
         | RoomWrite::Sources(_) => Vec::new(),
-        RoomWrite::Anchors { reported, joined } => of_anchors(view, reported, joined, now),
+        RoomWrite::Anchors { reported, joined, hands } => {
+            let hands = hands.iter().map(HandChange::event);
+            of_anchors(view, reported, joined, now).into_iter().chain(hands).collect()
+        }
         RoomWrite::User { id, user, by, .. } => of_user(view, (id, user.as_ref()), by.as_ref()),
     }
 }

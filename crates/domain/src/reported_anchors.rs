@@ -1,4 +1,4 @@
-//! Anchors and listeners of a broadcast, as the event ledger has reported them.
+//! Anchors, listeners and raised hands of a broadcast, as the event ledger has reported them.
 //!
 //! Presence entries are not in the store, so no transaction can write an entry and its event together. The
 //! leader compares the entries with a key of the room, and writes each difference to the key together with
@@ -9,8 +9,11 @@
 //! The key also contains the largest number of listeners reported in the broadcast, so that each larger
 //! number is reported once.
 //!
+//! The key also contains the raised hands that were reported. The rules for them are in
+//! [`reported_hands`](super::reported_hands).
+//!
 //! The key covers one broadcast, including its backstage. The end of the broadcast ends the presence of all
-//! anchors, without an event for each.
+//! anchors and lowers all hands, without an event for each.
 //!
 //! Owns these rules. Never writes, and never reads presence.
 
@@ -22,9 +25,11 @@ use super::events::MOST_PER_WRITE;
 use super::ids::{Nonce, UnixMs, UserId};
 use super::model::LiveStatus;
 use super::presence_entry::Source;
+use super::reported_hands::{self, ReportedHands};
 use super::roles::RoomRole;
 use super::room::{Admission, RoomWrite};
 use super::signalling::DisplayName;
+use super::stage::Hand;
 use super::view::RoomView;
 
 /// Value of the key `/rooms/{id}/anchors`: anchors who, according to the events of one broadcast, have joined
@@ -42,6 +47,19 @@ pub struct ReportedAnchors {
     /// Largest number of listeners reported in the broadcast; `None` if none was reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener_peak: Option<u64>,
+    /// Hands that are raised, according to the events of the broadcast.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hands: ReportedHands,
+}
+
+/// State of a room outside the store, as far as it is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RoomObservation<'a> {
+    /// All anchors with a presence entry; `None` if presence is not known.
+    pub present: Option<&'a [PresentAnchor]>,
+    /// All raised hands; `None` if the stage is not known.
+    pub hands: Option<&'a [Hand]>,
+    pub listeners: u64,
 }
 
 /// Anchor with a presence entry.
@@ -70,17 +88,12 @@ pub fn is_listener_peak(view: &RoomView, listeners: u64) -> bool {
     on_air && listeners > reported(view).and_then(|known| known.listener_peak).unwrap_or(0)
 }
 
-/// Decides which changes of presence to report, and whether to report `listeners` as a new largest number.
-/// `present`: all anchors with a presence entry; `None` if presence is not known. Users who may not speak
-/// count as absent, because their presence entries disappear only later. Reports at most [`MOST_PER_WRITE`]
-/// changes at once, departures first. The other changes remain due. Nothing is due in a room that is neither
-/// on air nor backstage.
-pub fn admit_report(
-    view: &RoomView,
-    present: Option<&[PresentAnchor]>,
-    listeners: u64,
-    now: UnixMs,
-) -> Admission<RoomWrite> {
+/// Decides which changes of presence and of hands to report, and whether to report the number of listeners as
+/// a new largest number. Users who may not speak count as absent, because their presence entries disappear
+/// only later. Reports at most [`MOST_PER_WRITE`] changes at once: departures, joins, then hands. The other
+/// changes remain due. Nothing is due in a room that is neither on air nor backstage.
+pub fn admit_report(view: &RoomView, observed: RoomObservation<'_>, now: UnixMs) -> Admission<RoomWrite> {
+    let RoomObservation { present, hands, listeners } = observed;
     let Some(live) = view.live.as_ref().filter(|_| view.is_open()) else { return Admission::AlreadyDone };
     let before = reported(view);
     let is_peak = is_listener_peak(view, listeners);
@@ -97,7 +110,15 @@ pub fn admit_report(
         };
         joined.extend(present.iter().filter(new).take(most - left.len()).cloned());
     }
-    if left.is_empty() && joined.is_empty() && !is_peak {
+    let known_hands = before.map(|known| known.hands.clone()).unwrap_or_default();
+    let (hands, hand_changes) = match hands {
+        Some(hands) => {
+            let most = MOST_PER_WRITE - usize::from(is_peak) - left.len() - joined.len();
+            reported_hands::compare(&known_hands, hands, most)
+        }
+        None => (known_hands.clone(), Vec::new()),
+    };
+    if left.is_empty() && joined.is_empty() && !is_peak && hands == known_hands {
         return Admission::AlreadyDone;
     }
     anchors.retain(|user, _| !left.contains(user));
@@ -110,8 +131,8 @@ pub fn admit_report(
         true => Some(listeners),
         false => before.and_then(|known| known.listener_peak),
     };
-    let reported = ReportedAnchors { nonce: live.nonce.clone(), anchors, sources, listener_peak };
-    Admission::Accepted(RoomWrite::Anchors { reported, joined })
+    let reported = ReportedAnchors { nonce: live.nonce.clone(), anchors, sources, listener_peak, hands };
+    Admission::Accepted(RoomWrite::Anchors { reported, joined, hands: hand_changes })
 }
 
 #[cfg(test)]
@@ -155,7 +176,7 @@ mod tests {
     fn joins_carry_role_and_name() {
         let room = Room::on_air("one");
         let anchor = PresentAnchor { name: DisplayName::new("Ann").ok(), ..anchor("ann") };
-        let admitted = admit_report(&room.0, Some(&[anchor]), 0, UnixMs(7));
+        let admitted = admit_report(&room.0, present(&[anchor]), UnixMs(7));
         let Admission::Accepted(write) = admitted else { panic!() };
         let data = json!({ "userId": "ann", "role": "anchor", "displayName": "Ann" });
         assert_eq!(of_write(&room.0, &write, UnixMs(7))[0].data, data);
@@ -166,7 +187,8 @@ mod tests {
         let mut room = Room::on_air("one");
         let radio = PresentAnchor { source: Source::Url, ..anchor("radio") };
         let mut report = |present: &[PresentAnchor], now| {
-            let Admission::Accepted(write) = admit_report(&room.0, Some(present), 0, UnixMs(now)) else {
+            let seen = RoomObservation { present: Some(present), ..RoomObservation::default() };
+            let Admission::Accepted(write) = admit_report(&room.0, seen, UnixMs(now)) else {
                 panic!("nothing to report")
             };
             let events = of_write(&room.0, &write, UnixMs(now));
@@ -183,8 +205,8 @@ mod tests {
     fn failed_joins_are_not_reported() {
         let mut room = Room::on_air("one");
         let joining = [PresentAnchor { joining: true, ..anchor("ann") }];
-        let mut report = |present: &[PresentAnchor]| {
-            room.write(admit_report(&room.0, Some(present), 0, UnixMs(1000)), 1000)
+        let mut report = |anchors: &[PresentAnchor]| {
+            room.write(admit_report(&room.0, present(anchors), UnixMs(1000)), 1000)
         };
         assert_eq!(report(&joining), NOTHING);
         assert_eq!(report(&[]), NOTHING);
@@ -214,7 +236,8 @@ mod tests {
         let mut room = Room::on_air("one");
         let users: Vec<_> = (0..20).map(|n| format!("u{n}")).collect();
         let users: Vec<_> = users.iter().map(|user| anchor(user)).collect();
-        let events = room.write(admit_report(&room.0, Some(&users), 5, UnixMs(0)), 0);
+        let seen = RoomObservation { listeners: 5, ..present(&users) };
+        let events = room.write(admit_report(&room.0, seen, UnixMs(0)), 0);
         assert_eq!(events.len(), MOST_PER_WRITE);
         assert_eq!(events.last().map(String::as_str), Some("peak 5"));
     }
@@ -262,14 +285,15 @@ mod tests {
         }
 
         /// Reports that these users have presence entries, and returns the events.
-        fn report(&mut self, present: &[&str], now: u64) -> Vec<String> {
-            let present: Vec<_> = present.iter().map(|user| anchor(user)).collect();
-            self.write(admit_report(&self.0, Some(&present), 0, UnixMs(now)), now)
+        fn report(&mut self, users: &[&str], now: u64) -> Vec<String> {
+            let anchors: Vec<_> = users.iter().map(|user| anchor(user)).collect();
+            self.write(admit_report(&self.0, present(&anchors), UnixMs(now)), now)
         }
 
         /// Reports this number of listeners while presence is not known, and returns the events.
         fn count(&mut self, listeners: u64) -> Vec<String> {
-            self.write(admit_report(&self.0, None, listeners, UnixMs(0)), 0)
+            let seen = RoomObservation { listeners, ..RoomObservation::default() };
+            self.write(admit_report(&self.0, seen, UnixMs(0)), 0)
         }
 
         fn write(&mut self, admitted: Admission<RoomWrite>, now: u64) -> Vec<String> {
@@ -293,6 +317,10 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn present(anchors: &[PresentAnchor]) -> RoomObservation<'_> {
+        RoomObservation { present: Some(anchors), ..RoomObservation::default() }
     }
 
     fn anchor(user: &str) -> PresentAnchor {

@@ -37,6 +37,7 @@ use super::placement::{NotPickable, Placement, RejectReason};
 use super::profile::ProfileError;
 use super::recording::RecordingRequest;
 use super::reported_anchors::{PresentAnchor, ReportedAnchors};
+use super::reported_hands::HandChange;
 use super::schedule;
 use super::sources::Sources;
 use super::view::{RoomView, StoredValue};
@@ -93,8 +94,10 @@ pub enum RoomWrite {
     /// Writes meta after a change of the lock. `by`: host or co-host who requested the change.
     Lock { meta: Meta, by: Option<UserId> },
     /// Writes the anchors who are reported as present. The rest of the room is unchanged. `joined`: anchors
-    /// who are newly reported.
-    Anchors { reported: ReportedAnchors, joined: Vec<PresentAnchor> },
+    /// who are newly reported. `hands`: newly reported changes of raised hands.
+    Anchors { reported: ReportedAnchors, joined: Vec<PresentAnchor>, hands: Vec<HandChange> },
+    /// Changes no key: reports that the host or co-host `by` has muted or unmuted an anchor.
+    Muted { user: UserId, muted: bool, by: UserId },
     /// Writes the wanted outputs. The rest of the room is unchanged.
     Outputs(Outputs),
     /// Writes the URLs and files that are played in the room. The rest of the room is unchanged.
@@ -429,6 +432,7 @@ impl RoomWrite {
                 RoomView { anchors: stored(revision, reported), ..view.clone() }
             }
             Self::Lock { meta, .. } => RoomView { meta: stored(revision, meta), ..view.clone() },
+            Self::Muted { .. } => view.clone(),
             Self::Sources(sources) => RoomView { sources: stored(revision, sources), ..view.clone() },
             Self::Put { meta, live } => RoomView {
                 meta: meta.as_ref().map_or(view.meta.clone(), |meta| stored(revision, meta)),

@@ -39,6 +39,8 @@ use crate::webhooks::admission::{Applicant, Verdict};
 
 /// Retry delay if a dependency is unavailable.
 const AWAY: Duration = Duration::from_secs(1);
+/// Longest time for which a call to mute an anchor waits for its event to be written.
+const REPORT_WITHIN: Duration = Duration::from_secs(2);
 
 type MediaArrival = (MediaSessionHandle, mpsc::Receiver<SessionEvent>);
 
@@ -224,10 +226,22 @@ impl NodeEffects {
     }
 
     fn mute_user(&self, id: CallId, user: UserId, muted: bool) -> StartedEffect {
-        let (sessions, room) = (self.shared.anchors.clone(), self.peer.room.clone());
+        let (shared, peer) = (self.shared.clone(), self.peer.clone());
         later(async move {
-            let done = sessions.set_muted(&room, user.as_str(), muted).await;
-            Input::Finished(id, done.map(|()| Answer::Done).map_err(not_moderated))
+            let room = &peer.room;
+            let done = shared.anchors.set_muted(room, user.as_str(), muted).await;
+            if done == Ok(true) {
+                // The user is muted already. A store that does not answer must not make the call fail.
+                let report = shared.service.report_muted(room, &user, muted, &peer.user);
+                match tokio::time::timeout(REPORT_WITHIN, report).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        tracing::warn!(%room, %error, "event of a muted anchor was not written")
+                    }
+                    Err(_) => tracing::warn!(%room, "event of a muted anchor was not written in time"),
+                }
+            }
+            Input::Finished(id, done.map(|_| Answer::Done).map_err(not_moderated))
         })
     }
 

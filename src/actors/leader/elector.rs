@@ -36,7 +36,7 @@ use crate::domain::keys::LEADER;
 use crate::domain::leadership::{Effect, LeaderRecord, Leadership, OLDER_STORE, Outcome, StoreStability};
 use crate::domain::model::Leader;
 use crate::domain::plan::Plan;
-use crate::presence::Presence;
+use crate::presence::PresenceParts;
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{LeaderGuard, RoomService, writes};
 use crate::store::reflector::{ReflectorEvent, reflect};
@@ -53,7 +53,7 @@ pub struct Elector {
     context: Context,
     service: Arc<RoomService>,
     ages: SharedAges,
-    presence: Option<Arc<dyn Presence>>,
+    presence: Option<PresenceParts>,
     webhooks: Arc<Webhooks>,
     recordings: Arc<Recordings>,
     machine: Leadership,
@@ -95,7 +95,7 @@ impl Elector {
         context: Context,
         service: Arc<RoomService>,
         ages: SharedAges,
-        presence: Option<Arc<dyn Presence>>,
+        presence: Option<PresenceParts>,
         webhooks: Arc<Webhooks>,
         recordings: Arc<Recordings>,
     ) -> Self {
@@ -172,7 +172,7 @@ impl Elector {
 
     fn assemble(&mut self, revision: i64, cx: &mut Cx<Self>) {
         let (context, service, ages) = (self.context.clone(), self.service.clone(), self.ages.clone());
-        let presence = self.presence.clone();
+        let presence = self.presence.as_ref().map(|parts| parts.presence.clone());
         cx.spawn_child(TEAM[0], ChildSpec::worker(), move || {
             Housekeeper::new(context.clone(), service.clone(), ages.clone(), presence.clone())
         });

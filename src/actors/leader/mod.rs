@@ -5,7 +5,7 @@
 //! ├─ Housekeeper       removal of expired and orphaned rooms
 //! ├─ SchedulerActor    start of rooms at their `startsAt`
 //! ├─ FailoverActor     failover of rooms whose Janus or mixer is lost
-//! ├─ Reporter          events of anchors who join and leave, and of recordings that are ready
+//! ├─ Reporter          events of anchors, of raised hands, and of recordings that are ready
 //! └─ WebhookSupervisor
 //!    └─ WebhookActor*  one per endpoint; delivers events to it
 //! ```

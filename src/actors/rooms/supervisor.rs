@@ -13,7 +13,7 @@ use crate::actors::leader::elector::Elector;
 use crate::actors::room_children::{ChildEnd, RoomChildren};
 use crate::domain::ids::RoomId;
 use crate::domain::room::RoomStatus;
-use crate::presence::Presence;
+use crate::presence::PresenceParts;
 use crate::rooms::RoomService;
 use crate::rooms::dirty_set::DirtySet;
 use crate::rooms::recordings::Recordings;
@@ -24,7 +24,7 @@ pub struct RoomSupervisor {
     service: Arc<RoomService>,
     ages: SharedAges,
     /// `None` on a node without presence.
-    presence: Option<Arc<dyn Presence>>,
+    presence: Option<PresenceParts>,
     webhooks: Arc<Webhooks>,
     recordings: Arc<Recordings>,
     dirty: Option<DirtySet>,
@@ -51,7 +51,7 @@ impl RoomSupervisor {
         context: Context,
         service: Arc<RoomService>,
         ages: SharedAges,
-        presence: Option<Arc<dyn Presence>>,
+        presence: Option<PresenceParts>,
         webhooks: Arc<Webhooks>,
         recordings: Arc<Recordings>,
     ) -> Self {

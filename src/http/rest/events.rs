@@ -49,9 +49,9 @@ pub(super) struct EventsQuery {
         value_type = Option<String>,
         pattern = "^(room_created|room_scheduled|room_unscheduled|backstage_opened|backstage_closed|\
             room_started|room_moved|room_ended|room_deleted|anchor_invited|anchor_joined|anchor_left|\
-            listener_peak|user_banned|user_unbanned|user_kicked|role_changed|room_muted|\
-            room_locked|room_unlocked|recording_ready|output_live|\
-            output_failed)$"
+            hand_raised|hand_lowered|stage_invited|listener_peak|user_banned|user_unbanned|\
+            user_kicked|role_changed|anchor_muted|anchor_unmuted|room_muted|room_locked|room_unlocked|\
+            recording_ready|output_live|output_failed)$"
     )]
     pub kind: Option<String>,
     /// Events per page, as decimal digits; 100 if absent. A stream has no pages.

@@ -161,12 +161,12 @@ impl MediaSessions {
     }
 
     /// Mutes or unmutes an anchor on behalf of a host or co-host. The anchor may be connected to another
-    /// node.
+    /// node. Returns true if this changes anything.
     ///
     /// # Errors
     /// `ModerationError::NoSuchAnchor` if the user is not in the room; other variants if the room has no
     /// usable Janus or this gateway is stopping.
-    pub async fn set_muted(&self, room: &RoomId, user: &str, muted: bool) -> Result<(), ModerationError> {
+    pub async fn set_muted(&self, room: &RoomId, user: &str, muted: bool) -> Result<bool, ModerationError> {
         let (reply, done) = oneshot::channel();
         let gone = || ModerationError::Unavailable("this gateway is stopping".into());
         self.tell(supervisor::Msg::Moderate { room: room.clone(), user: user.into(), muted, reply })

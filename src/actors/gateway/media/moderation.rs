@@ -20,28 +20,29 @@ pub enum ModerationError {
     Unavailable(String),
 }
 
-/// Mutes or unmutes every participant whose display name is the id of `user`.
+/// Mutes or unmutes every participant whose display name is the id of `user`. Returns true if this changes
+/// anything.
 pub async fn moderate(
     parts: AnchorParts,
     room: RoomId,
     user: Arc<str>,
     muted: bool,
-) -> Result<(), ModerationError> {
+) -> Result<bool, ModerationError> {
     let place = JanusAssignment::of(parts.context.directory.room(&room).as_deref())?;
     let failed = |e: JanusError| ModerationError::Unavailable(e.to_string());
     let client = parts.januses.client(&place.janus).await;
     let client = client.map_err(|e| ModerationError::Unavailable(e.to_string()))?;
     let secret = Secret(parts.secrets.of_janus_room(&room));
     let participants = client.participants(place.janus_room_id).await.map_err(failed)?;
-    let mut found = false;
+    let (mut found, mut changed) = (false, false);
     // If two participants have the same name, they are an old session and its successor. Both must be muted
     // or unmuted. The old session may leave at any moment.
     for participant in participants.iter().filter(|p| *p.display == *user) {
         match client.set_muted(place.janus_room_id, &secret, participant.id, muted).await {
-            Ok(()) => found = true,
+            Ok(()) => (found, changed) = (true, changed || participant.muted != muted),
             Err(JanusError::Plugin(PluginError::NoSuchParticipant)) => {}
             Err(other) => return Err(failed(other)),
         }
     }
-    if found { Ok(()) } else { Err(ModerationError::NoSuchAnchor) }
+    if found { Ok(changed) } else { Err(ModerationError::NoSuchAnchor) }
 }

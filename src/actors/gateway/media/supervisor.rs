@@ -67,7 +67,7 @@ pub enum Msg {
         room: RoomId,
         user: Arc<str>,
         muted: bool,
-        reply: oneshot::Sender<Result<(), ModerationError>>,
+        reply: oneshot::Sender<Result<bool, ModerationError>>,
     },
     Moderated,
     StateChanged,
