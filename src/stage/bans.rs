@@ -77,7 +77,7 @@ impl StageHub {
     /// See [`OpenError`].
     pub async fn find(&self, room: &RoomId, person: &PersonId) -> Result<Option<FoundPerson>, OpenError> {
         let channel = self.channel(room).await?;
-        let on_stage = channel.lock().stage.people().find(|known| known.id == *person).cloned();
+        let on_stage = channel.lock().copy.stage().people().find(|known| known.id == *person).cloned();
         let view = self.parts.directory.room(room).unwrap_or_default();
         let is_person = |user: &UserId| self.parts.secrets.person_id(room, user.as_str()) == *person;
         let members = match &self.parts.presence {

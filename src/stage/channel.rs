@@ -12,7 +12,9 @@ use super::encode::{self, Entry, Surroundings};
 use super::subscription::{SubscriptionEnd, Viewer};
 use crate::domain::ids::{UnixMs, UserId};
 use crate::domain::roles::RoomRole;
-use crate::domain::stage::{Event, HistoryId, PersonId, Reaction, Stage};
+use crate::domain::stage::{
+    ApplyOutcome, Event, HistoryId, PersonId, Position, Reaction, RereadOutcome, Stage, StageCopy,
+};
 use crate::domain::view::Users;
 use crate::presence::stage::StageKey;
 
@@ -31,9 +33,7 @@ pub struct Channel {
 }
 
 pub struct Inner {
-    pub stage: Stage,
-    /// True if the store has the stage, according to this node's latest read or to later events.
-    pub stored: bool,
+    pub copy: StageCopy,
     pub around: Surroundings,
     /// Users of the room, with their bans.
     pub users: Arc<Users>,
@@ -63,16 +63,6 @@ struct BufferedEntry {
     version: Option<u64>,
 }
 
-/// Result of applying events from the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ApplyOutcome {
-    Yes,
-    /// The events are known already.
-    Old,
-    /// Events before these are missing: read the stage again.
-    Gap,
-}
-
 /// Result of reading the buffer from a position.
 pub enum ReadOutcome {
     Bytes(Bytes),
@@ -81,12 +71,15 @@ pub enum ReadOutcome {
     End(SubscriptionEnd),
 }
 
+/// Returns a history that no stage has.
+pub fn new_history() -> HistoryId {
+    HistoryId(format!("{:016x}", rand::random::<u64>()))
+}
+
 impl Channel {
     pub fn new(key: StageKey, stage: Option<Stage>, history: HistoryId, around: Surroundings) -> Self {
-        let (stored, stage) = (stage.is_some(), stage.unwrap_or_else(|| Stage::new(history)));
         let inner = Inner {
-            stage,
-            stored,
+            copy: StageCopy::new(stage, history),
             around,
             users: Arc::default(),
             counted: BTreeMap::new(),
@@ -133,21 +126,20 @@ impl Channel {
         applied
     }
 
-    /// Takes over the store's stage if it is newer than this node's, or belongs to another history.
-    pub fn reread(&self, stage: Option<Stage>, now: UnixMs) {
+    /// Takes over the stage that was read from the store. `since`: position of the copy when the read began.
+    pub fn reread(&self, stage: Option<Stage>, since: &Position, now: UnixMs) -> RereadOutcome {
+        let mut outcome = RereadOutcome::Kept;
         self.publish(|inner| {
-            inner.stored = stage.is_some();
-            let Some(stage) = stage else { return };
-            let newer = stage.history != inner.stage.history || stage.version > inner.stage.version;
-            if newer {
-                inner.stage = stage;
+            outcome = inner.copy.reread(stage, since);
+            if outcome == RereadOutcome::Taken {
                 inner.snapshot = None;
-                let (entry, version) = (inner.snapshot(now), inner.stage.version);
+                let (entry, version) = (inner.snapshot(now), inner.copy.stage().version);
                 // The entry is a snapshot of this version, so a client whose last event is older cannot
                 // continue after that event. Such a client gets a snapshot instead.
                 inner.push(entry, Some(version));
             }
         });
+        outcome
     }
 }
 
@@ -173,39 +165,26 @@ impl Inner {
     }
 
     fn changed(&mut self, history: &HistoryId, version: u64, events: &[Event]) -> ApplyOutcome {
-        let mine = &self.stage;
-        // The store had no stage, so this node began a history of its own. Meanwhile another node has written
-        // the first events.
-        if mine.history != *history && mine.version == 0 && version == events.len() as u64 {
-            self.stage = Stage::new(history.clone());
+        let outcome = self.copy.hear(history, version, events);
+        if outcome == ApplyOutcome::Yes {
+            let first = version + 1 - events.len() as u64;
+            for (version, event) in (first..).zip(events) {
+                self.push(encode::event(history, version, event), Some(version));
+            }
+            self.snapshot = None;
         }
-        if self.stage.history != *history {
-            return ApplyOutcome::Gap;
-        }
-        if version <= self.stage.version {
-            return ApplyOutcome::Old;
-        }
-        if self.stage.version + events.len() as u64 != version {
-            return ApplyOutcome::Gap;
-        }
-        for event in events {
-            self.stage.fold(event);
-            let version = self.stage.version;
-            self.push(encode::event(history, version, event), Some(version));
-        }
-        (self.stored, self.snapshot) = (true, None);
-        ApplyOutcome::Yes
+        outcome
     }
 
     fn snapshot(&mut self, now: UnixMs) -> Entry {
-        let (stage, around) = (&self.stage, &self.around);
+        let (stage, around) = (self.copy.stage(), &self.around);
         self.snapshot.get_or_insert_with(|| encode::snapshot(stage, around, now)).clone()
     }
 
     /// Returns the first bytes for a subscriber, and the position from which it continues. `last` is the last
     /// event that its client has.
     pub fn begin(&mut self, last: Option<(HistoryId, u64)>, viewer: Viewer, now: UnixMs) -> (Bytes, u64) {
-        if let Some((_, version)) = last.filter(|(history, _)| *history == self.stage.history)
+        if let Some((_, version)) = last.filter(|(history, _)| *history == self.copy.stage().history)
             && let Some(missed) = self.since(version, viewer)
         {
             // The surroundings have no version, so they are sent in full.
@@ -228,7 +207,7 @@ impl Inner {
     /// Returns the events of the stage after `version`; `None` if some of them are not in the buffer.
     fn since(&self, version: u64, viewer: Viewer) -> Option<Bytes> {
         let mut bytes = BytesMut::new();
-        let mut next = version.checked_add(1).filter(|_| version <= self.stage.version)?;
+        let mut next = version.checked_add(1).filter(|_| version <= self.copy.stage().version)?;
         for BufferedEntry { entry, version } in &self.entries {
             match version {
                 Some(version) if *version == next => {
@@ -240,7 +219,7 @@ impl Inner {
                 _ => {}
             }
         }
-        (next == self.stage.version + 1).then(|| bytes.freeze())
+        (next == self.copy.stage().version + 1).then(|| bytes.freeze())
     }
 
     /// Returns the bytes from `position` on, and moves `position` to the end of the buffer. If it returns
@@ -274,7 +253,7 @@ impl Inner {
 
     /// Returns the banned people whose hands are raised.
     pub fn banned_hands(&self) -> Vec<PersonId> {
-        let people = self.stage.hands.iter().map(|hand| &hand.person);
+        let people = self.copy.stage().hands.iter().map(|hand| &hand.person);
         let banned = people.filter(|person| self.is_banned(person.subject.as_ref()));
         banned.map(|person| person.id.clone()).collect()
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::captions::LiveCaptions;
-use super::channel::{ApplyOutcome, Channel, Inner};
+use super::channel::{Channel, Inner, new_history};
 use super::encode::{self, RoomLine, Surroundings, Transport};
 use super::subscription::{Subscription, SubscriptionEnd, Viewer};
 use crate::auth::Secrets;
@@ -16,7 +16,9 @@ use crate::delivery::listener_counter::Listeners;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::rewind::offered;
 use crate::domain::stage::limits::{Rate, RateLimiter};
-use crate::domain::stage::{Command, Event, HistoryId, Person, PersonId, Reaction, Refusal};
+use crate::domain::stage::{
+    ApplyOutcome, Command, Event, Person, PersonId, Position, Proposal, Reaction, Refusal, RereadOutcome,
+};
 use crate::presence::stage::{StageContent, StageKey, StageMessage, StageStore, StageWrite, TransientEvent};
 use crate::presence::{Presence, PresenceError};
 use crate::rooms::{Directory, Room, Scope, now};
@@ -192,32 +194,24 @@ impl StageHub {
         let channel = self.channel(room).await.map_err(CommandError::Open)?;
         let turn = tokio::time::timeout(TURN, channel.turn.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(CommandError::Busy) };
-        let (mut stage, mut stored) = {
-            let inner = channel.lock();
-            (inner.stage.clone(), inner.stored)
-        };
+        let failed = |error| CommandError::Open(OpenError::Store(error));
+        let mut attempt = channel.lock().copy.attempt(new_history());
         for _ in 0..ATTEMPTS {
-            let events = stage.decide(by, command.clone(), now()).map_err(CommandError::Refused)?;
-            if events.is_empty() {
-                return Ok(events);
-            }
-            let expected = stored.then(|| (stage.history.clone(), stage.version));
-            events.iter().for_each(|event| stage.fold(event));
-            let expected = expected.as_ref().map(|(history, version)| (history, *version));
-            let written = self.parts.store.write(&channel.key, expected, &stage, &events).await;
-            match written.map_err(|error| CommandError::Open(OpenError::Store(error)))? {
+            let proposal = attempt.decide(by, command.clone(), now()).map_err(CommandError::Refused)?;
+            let Some(Proposal { expected, stage, events }) = proposal else { return Ok(Vec::new()) };
+            let expected = expected.as_ref().map(|Position { history, version }| (history, *version));
+            match self.parts.store.write(&channel.key, expected, &stage, &events).await.map_err(failed)? {
                 StageWrite::Written => {
                     self.written().insert(channel.key.clone());
-                    // The store sends the events to this node too, which then ignores them as old.
+                    // The store sends the events to this node too, which then ignores them as old. If there
+                    // is a gap now, they arrive after the missing events, or reveal the gap again.
                     channel.changed(&stage.history, stage.version, &events);
                     return Ok(events);
                 }
                 StageWrite::Conflict => {
-                    let read = self.parts.store.read(&channel.key).await;
-                    let read = read.map_err(|error| CommandError::Open(OpenError::Store(error)))?;
-                    // A store that has lost the stage gets the copy of this node.
-                    stored = read.is_some();
-                    stage = read.unwrap_or_else(|| channel.lock().stage.clone());
+                    let copy = channel.lock().copy.clone();
+                    let read = self.parts.store.read(&channel.key).await.map_err(failed)?;
+                    attempt = copy.attempt_on(read, new_history());
                 }
             }
         }
@@ -302,9 +296,12 @@ impl StageHub {
     /// Reads the stage of a room again, after messages were lost.
     pub async fn reread(&self, room: &RoomId) {
         let Some(channel) = self.known(room) else { return };
-        // If this read fails, the next message reveals the gap again.
-        if let Ok(stage) = self.parts.store.read(&channel.key).await {
-            channel.reread(stage, now());
+        let mut outcome = RereadOutcome::Again;
+        while outcome == RereadOutcome::Again {
+            let since = channel.lock().copy.position();
+            // If this read fails, the next message reveals the gap again.
+            let Ok(stage) = self.parts.store.read(&channel.key).await else { return };
+            outcome = channel.reread(stage, &since, now());
         }
     }
 
@@ -442,8 +439,7 @@ impl StageHub {
                 Some(former) => former.publish(|inner| inner.close()),
                 None => {}
             }
-            let history = HistoryId(format!("{:016x}", rand::random::<u64>()));
-            let channel = Arc::new(Channel::new(key, stage, history, around));
+            let channel = Arc::new(Channel::new(key, stage, new_history(), around));
             channel.lock().idle_since = self.began.elapsed();
             if let Some(view) = self.parts.directory.room(room) {
                 self.take_users(&mut channel.lock(), room, view.users.clone());

@@ -9,9 +9,12 @@
 //! applies an event. Every node that folds the same events in the order of their versions has the same stage.
 //! So nodes that follow a stage need to receive only events. Every event raises the version by one.
 //!
+//! [`StageCopy`] is the copy of a stage on one node: how it follows the store, and how a command is written.
+//!
 //! Owns: permissions, order, bounds, slow mode. Never reads a clock, and never limits the requests of one
 //! client, which [`limits`] does.
 
+mod copy;
 pub mod limits;
 mod speaking;
 mod values;
@@ -25,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::UnixMs;
 
+pub use copy::{ApplyOutcome, Attempt, Position, Proposal, RereadOutcome, StageCopy};
 pub use speaking::{Floor, FloorSeconds, SpeakingTimes, TalkTimer};
 pub use values::{
     ChatText, Hand, HandOrder, LoweringReason, Message, MessageId, NoteText, Person, PersonId, Reaction,
