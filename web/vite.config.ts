@@ -43,7 +43,7 @@ export default defineConfig({
           groups: [
             { name: 'hls', test: /node_modules\/hls\.js\/|client\/src\/listening\/(failures|hls|loader)\.ts$/ },
             { name: 'shared', test: /web\/src\/(base|browsers|dom|link|needed|reasons|server|texts|listen\/words)\.ts$/ },
-            { name: 'channel', test: /src\/(names|schedule|channel\/\w+)\.ts$|client\/src\/(emitter|errors|tokens|listening\/addresses)\.ts$/ },
+            { name: 'channel', test: /src\/(cover|names|schedule|channel\/\w+)\.ts$|client\/src\/(emitter|errors|tokens|listening\/addresses)\.ts$/ },
             { name: 'voice', test: /client\/src\/(?!listen|replay)|src\/(speak\/words|listen\/on-stage)\.ts$/ },
           ],
         },

@@ -42,6 +42,7 @@ use crate::http::live::{self, LiveSide};
 use crate::http::ops::OpsAccess;
 use crate::http::pages::{self, People};
 use crate::http::pages_api::{self, PagesSide};
+use crate::http::previews::Previews;
 use crate::http::redirect::{self, Redirect};
 use crate::http::replay::{self, ReplaySide};
 use crate::http::rest::{self, Api};
@@ -371,7 +372,7 @@ impl Mountable {
             // Every node that serves this API has a WebSocket URL.
             ws_url: config.ws_url().unwrap_or_default(),
             body_limit: BodyLimit::Live(context.limits.requests.clone()),
-            recordings: sides.recordings,
+            recordings: sides.recordings.clone(),
             recording: config.recording.mode,
             rewind: config.hls.rewind,
             webhooks: sides.webhooks,
@@ -407,9 +408,14 @@ impl Mountable {
             secure: config.secure().hls,
         };
         let live = LiveSide { hls: hls.clone(), media: delivery.plain_listening(), base: base.clone() };
+        let previews = Previews {
+            open: config.auth.mode == AuthMode::Open,
+            sources: Some((context.directory.clone(), sides.recordings)),
+        };
         let people = People {
             ws_url: config.ws_url(),
             embedding: Embedding { origins: config.http.embed_origins.clone(), base },
+            previews,
         };
         let (metrics, readiness) = (context.metrics.clone(), sides.readiness);
         Self {

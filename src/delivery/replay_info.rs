@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::domain::clip::{Clip, Positions, position_of, positions};
 use crate::domain::ids::{RoomId, UnixMs};
-use crate::domain::profile::Title;
+use crate::domain::profile::{CoverUrl, Title};
 use crate::domain::recording::{Recording, RecordingId};
 use crate::domain::recording_details::Visit;
 use crate::domain::recording_journal::JournalEntry;
@@ -21,6 +21,8 @@ pub struct ReplayInfo {
     pub room_id: RoomId,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<Title>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cover_url: Option<CoverUrl>,
     /// Time of the first recorded sample.
     pub started_at: UnixMs,
     /// Duration, which is also the position of the end.
@@ -81,6 +83,7 @@ impl ReplayInfo {
             recording_id: id.clone(),
             room_id: recording.room.clone(),
             title: recording.title.clone(),
+            cover_url: recording.profile.cover_url.clone(),
             started_at: segments.first().map_or(recording.started_at, |entry| entry.started_at),
             duration: duration.as_secs_f64(),
             anchors: anchors.collect(),

@@ -1,8 +1,8 @@
 //! Rooms embedded in other sites: `/embed/{roomId}` for frames, oEmbed (<https://oembed.com>), and link
 //! previews.
 //!
-//! Previews and oEmbed are public, like the listen page: they contain only information that needs no token,
-//! and do not reveal whether a room exists.
+//! Previews and oEmbed are public, like the listen page: they contain only information that needs no token.
+//! [`Previews`](super::previews::Previews) decides which information that is.
 //!
 //! Owns: the decision about which sites may show a room in a frame, and the escaping of texts in HTML. Does
 //! not give out tokens. A page that embeds a room adds the token to the address of the frame (`#token=`).
@@ -13,13 +13,17 @@ use url::Url;
 
 use super::base_path::PublicBase;
 use super::error::{ApiError, Code};
+use super::previews::{Preview, Previews};
 use crate::domain::ids::RoomId;
+use crate::domain::profile::CoverUrl;
 
 /// Size of a frame in CSS pixels, unless the consumer wants a smaller one.
 const SIZE: (u32, u32) = (480, 640);
 /// Smallest width in which the page is usable, in CSS pixels.
 const LEAST_WIDTH: u32 = 240;
 const LEAST_HEIGHT: u32 = 160;
+/// Size in which a consumer shows the cover, in CSS pixels, unless it wants a smaller one.
+const THUMBNAIL: (u32, u32) = (480, 270);
 /// Number of seconds for which a consumer may cache an answer.
 const CACHE_SECONDS: u32 = 300;
 
@@ -55,6 +59,17 @@ struct Oembed {
     html: String,
     width: u32,
     height: u32,
+    #[serde(flatten)]
+    thumbnail: Option<Thumbnail>,
+}
+
+/// Cover of a room. The specification requires a size. The size of the image is not known; this is the one in
+/// which it is shown.
+#[derive(Serialize)]
+struct Thumbnail {
+    thumbnail_url: CoverUrl,
+    thumbnail_width: u32,
+    thumbnail_height: u32,
 }
 
 impl Embedding {
@@ -63,35 +78,46 @@ impl Embedding {
         if self.origins.is_empty() { "'none'".to_owned() } else { self.origins.join(" ") }
     }
 
-    /// Returns the elements of the page's head that describe the room to other sites.
-    pub(super) fn preview(&self, request: &HttpRequest, room: &RoomId) -> String {
-        let base = self.base.of(request);
-        let url = format!("{base}/listen/{room}");
-        let title = title(room);
+    /// Returns the elements of the page's head that describe a room or a recording to other sites. `path`:
+    /// path of the page, below the base.
+    pub(super) fn preview(&self, request: &HttpRequest, path: &str, preview: &Preview) -> String {
+        let url = format!("{}{path}", self.base.of(request));
+        let Preview { title, about, cover } = preview;
+        let card = if cover.is_some() { "summary_large_image" } else { "summary" };
+        let about = Some(about.as_str()).filter(|about| !about.is_empty());
+        let cover = cover.as_ref().map(CoverUrl::as_str);
         let mut head = String::new();
-        let about = format!("Listen to {title} live.");
         for (attribute, name, content) in [
-            ("name", "description", about.as_str()),
-            ("property", "og:type", "website"),
-            ("property", "og:site_name", "Stentor"),
-            ("property", "og:title", title.as_str()),
-            ("property", "og:description", about.as_str()),
-            ("property", "og:url", url.as_str()),
-            ("name", "twitter:card", "summary"),
-            ("name", "twitter:title", title.as_str()),
-            ("name", "twitter:description", about.as_str()),
+            ("name", "description", about),
+            ("property", "og:type", Some("website")),
+            ("property", "og:site_name", Some("Stentor")),
+            ("property", "og:title", Some(title.as_str())),
+            ("property", "og:description", about),
+            ("property", "og:image", cover),
+            ("property", "og:url", Some(url.as_str())),
+            ("name", "twitter:card", Some(card)),
+            ("name", "twitter:title", Some(title.as_str())),
+            ("name", "twitter:description", about),
+            ("name", "twitter:image", cover),
         ] {
-            head.push_str(&format!("<meta {attribute}=\"{name}\" content=\"{}\" />", escaped(content)));
-        }
-        if !self.origins.is_empty() {
-            let query =
-                url::form_urlencoded::Serializer::new(String::new()).append_pair("url", &url).finish();
-            let href = escaped(&format!("{base}/oembed?{query}"));
-            head.push_str(&format!(
-                "<link rel=\"alternate\" type=\"application/json+oembed\" href=\"{href}\" />"
-            ));
+            if let Some(content) = content {
+                head.push_str(&format!("<meta {attribute}=\"{name}\" content=\"{}\" />", escaped(content)));
+            }
         }
         head
+    }
+
+    /// Returns the element of the listen page's head that leads to its oEmbed answer; empty if no site may
+    /// embed rooms.
+    pub(super) fn oembed_link(&self, request: &HttpRequest, room: &RoomId) -> String {
+        if self.origins.is_empty() {
+            return String::new();
+        }
+        let base = self.base.of(request);
+        let url = format!("{base}/listen/{room}");
+        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("url", &url).finish();
+        let href = escaped(&format!("{base}/oembed?{query}"));
+        format!("<link rel=\"alternate\" type=\"application/json+oembed\" href=\"{href}\" />")
     }
 
     /// Answers an oEmbed request.
@@ -102,6 +128,7 @@ impl Embedding {
         &self,
         request: &HttpRequest,
         query: &OembedQuery,
+        previews: &Previews,
     ) -> Result<HttpResponse, ApiError> {
         if query.format.as_deref().is_some_and(|format| format != "json") {
             // Section 2.4 of the specification requires this status.
@@ -119,7 +146,11 @@ impl Embedding {
         let bounded = |wanted: Option<u32>, most: u32, least: u32| wanted.unwrap_or(most).clamp(least, most);
         let width = bounded(query.maxwidth, SIZE.0, LEAST_WIDTH);
         let height = bounded(query.maxheight, SIZE.1, LEAST_HEIGHT);
-        let title = title(&room);
+        let Preview { title, cover, .. } = previews.of_room(&room);
+        let thumbnail_width = width.min(THUMBNAIL.0);
+        let thumbnail_height = (thumbnail_width * THUMBNAIL.1 / THUMBNAIL.0).min(height);
+        let thumbnail =
+            cover.map(|thumbnail_url| Thumbnail { thumbnail_url, thumbnail_width, thumbnail_height });
         let html = format!(
             "<iframe src=\"{}\" title=\"{}\" width=\"{width}\" height=\"{height}\" \
              allow=\"autoplay; microphone\" style=\"border:0;max-width:100%\"></iframe>",
@@ -136,12 +167,9 @@ impl Embedding {
             html,
             width,
             height,
+            thumbnail,
         }))
     }
-}
-
-fn title(room: &RoomId) -> String {
-    room.to_string()
 }
 
 /// Returns the room that a listen or embed page of the server at `base` shows.
@@ -191,7 +219,7 @@ mod tests {
             origins: origins.iter().map(|&origin| origin.to_owned()).collect(),
             base: PublicBase { url: Some(OWN.to_owned()), ..PublicBase::default() },
         };
-        People { ws_url: None, embedding }
+        People { embedding, ..People::default() }
     }
 
     async fn get(origins: &[&str], path: &str) -> (StatusCode, String, String) {
@@ -238,7 +266,7 @@ mod tests {
 
     #[actix::test]
     async fn forged_host_cannot_add_markup() {
-        let people = People { ws_url: None, embedding: Embedding::default() };
+        let people = People::default();
         let app = test::init_service(App::new().configure(|c| configure_people(c, &people))).await;
         let request =
             TestRequest::get().uri("/listen/demo").insert_header(("host", "\"><script>alert(1)</script>"));

@@ -23,6 +23,7 @@ pub mod methods;
 pub mod ops;
 pub mod pages;
 pub mod pages_api;
+pub mod previews;
 pub mod proxied;
 pub mod redirect;
 pub mod relay;

@@ -18,6 +18,7 @@ use super::embedding::{Embedding, OembedQuery, escaped};
 use super::error::ApiError;
 use super::extract::QueryOf;
 use super::methods::only_get;
+use super::previews::{Preview, Previews};
 use super::{request_id, rest};
 use crate::domain::ids::RoomId;
 use crate::domain::recording::RecordingId;
@@ -68,11 +69,12 @@ page!(REFERENCE_SCRIPT, "assets/reference.js", "text/javascript; charset=utf-8")
 page!(DASHBOARD_SCRIPT, "assets/dashboard.js", "text/javascript; charset=utf-8");
 
 /// Settings of the pages for listeners and anchors.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct People {
     /// WebSocket URL that the pages of a room connect to.
     pub ws_url: Option<String>,
     pub embedding: Embedding,
+    pub previews: Previews,
 }
 
 /// Embedded file as a node serves it.
@@ -106,64 +108,83 @@ pub fn configure_people(config: &mut web::ServiceConfig, people: &People) {
     }
     let (ws_url, embedding) = (people.ws_url.as_deref(), Arc::new(people.embedding.clone()));
     // A listener who is invited to the stage speaks from the listen page.
-    let listen = Arc::clone(&embedding);
+    let (listen, previews) = (Arc::clone(&embedding), people.previews.clone());
     let policy = speaking_policy(ws_url, "'self'");
-    serve_of_room(config, "/listen/{room}", LISTEN.at(base), policy.clone(), move |page, request, room| {
-        Some(previewed(page, &listen, request, room))
-    });
+    serve_of_room(
+        config,
+        people,
+        "/listen/{room}",
+        LISTEN.at(base),
+        policy.clone(),
+        move |page, request, room| {
+            let link = listen.oembed_link(request, room);
+            Some(previewed(
+                page,
+                &listen,
+                request,
+                &format!("/listen/{room}"),
+                &previews.of_room(room),
+                &link,
+            ))
+        },
+    );
     let framed = speaking_policy(ws_url, &embedding.ancestors());
-    serve_of_room(config, "/embed/{room}", LISTEN.at(base), framed, |page, _, _| Some(in_a_frame(page)));
-    serve_of_room(config, "/speak/{room}", SPEAK.at(base), policy, |_, _, _| None);
-    let page = REPLAY.at(base);
+    serve_of_room(config, people, "/embed/{room}", LISTEN.at(base), framed, |page, _, _| {
+        Some(in_a_frame(page))
+    });
+    serve_of_room(config, people, "/speak/{room}", SPEAK.at(base), policy, |_, _, _| None);
+    let (page, replay, previews) = (REPLAY.at(base), Arc::clone(&embedding), people.previews.clone());
     let replay = move |request: HttpRequest| {
-        let page = page.clone();
+        let (page, replay, previews) = (page.clone(), Arc::clone(&replay), previews.clone());
         async move {
-            match RecordingId::new(request.match_info().query("recording")) {
-                Ok(_) => page.answer(&request, HeaderValue::from_static(POLICY)),
-                Err(rule) => HttpResponse::BadRequest().body(rule.to_string()),
-            }
+            let id = match RecordingId::new(request.match_info().query("recording")) {
+                Ok(id) => id,
+                Err(rule) => return HttpResponse::BadRequest().body(rule.to_string()),
+            };
+            let preview = previews.of_recording(&id);
+            let html = preview
+                .map(|preview| previewed(&page, &replay, &request, &format!("/replay/{id}"), &preview, ""));
+            page.adapted(&request, POLICY, previews.cover_origin_of_recording(&id), html)
         }
     };
     config.service(only_get("/replay/{recording}", replay));
+    let previews = people.previews.clone();
     let oembed = move |request: HttpRequest, query: QueryOf<OembedQuery>| {
-        let embedding = Arc::clone(&embedding);
-        async move { embedding.oembed(&request, &query.0) }
+        let (embedding, previews) = (Arc::clone(&embedding), previews.clone());
+        async move { embedding.oembed(&request, &query.0, &previews) }
     };
     config.service(only_get("/oembed", oembed).wrap(from_fn(request_id::middleware)));
 }
 
 /// Returns a policy that also allows connections to the gateway, which has an origin of its own. It allows
 /// the pages in `ancestors` to show this page in a frame.
-fn speaking_policy(ws_url: Option<&str>, ancestors: &str) -> HeaderValue {
+fn speaking_policy(ws_url: Option<&str>, ancestors: &str) -> String {
     let gateway = ws_url.and_then(|url| Some(Url::parse(url).ok()?.origin().ascii_serialization()));
     let gateway = gateway.map(|origin| format!(" {origin}")).unwrap_or_default();
-    let policy = POLICY
+    POLICY
         .replace("connect-src 'self'", &format!("connect-src 'self'{gateway}"))
-        .replace("frame-ancestors 'self'", &format!("frame-ancestors {ancestors}"));
-    // Cannot fail, because an origin is ASCII. The fallback policy would allow less, never more.
-    HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static(POLICY))
+        .replace("frame-ancestors 'self'", &format!("frame-ancestors {ancestors}"))
 }
 
 /// Serves a page for every valid room id; the page's script reads the room from the path. `adapt` returns the
 /// page for a room if it differs from the file.
 fn serve_of_room(
     config: &mut web::ServiceConfig,
+    people: &People,
     path: &str,
     page: ServedFile,
-    policy: HeaderValue,
+    policy: String,
     adapt: impl Fn(&ServedFile, &HttpRequest, &RoomId) -> Option<String> + Clone + 'static,
 ) {
+    let previews = people.previews.clone();
     let answer = move |request: HttpRequest| {
-        let (page, policy, adapt) = (page.clone(), policy.clone(), adapt.clone());
+        let (page, policy, adapt, previews) = (page.clone(), policy.clone(), adapt.clone(), previews.clone());
         async move {
             match RoomId::new(request.match_info().query("room")) {
-                Ok(room) => match adapt(&page, &request, &room) {
-                    Some(html) => {
-                        let etag = etag_of(html.as_bytes());
-                        answer(&request, policy, page.content_type, &etag, Cow::Owned(html.into_bytes()))
-                    }
-                    None => page.answer(&request, policy),
-                },
+                Ok(room) => {
+                    let html = adapt(&page, &request, &room);
+                    page.adapted(&request, &policy, previews.cover_origin(&room), html)
+                }
                 Err(rule) => HttpResponse::BadRequest().body(rule.to_string()),
             }
         }
@@ -171,10 +192,17 @@ fn serve_of_room(
     config.service(only_get(path, answer));
 }
 
-/// Returns the listen page with the elements that other sites use for a link preview.
-fn previewed(page: &ServedFile, embedding: &Embedding, request: &HttpRequest, room: &RoomId) -> String {
-    let title = format!("<title>{} · Stentor</title>", escaped(room.as_str()));
-    let head = format!("{title}{}", embedding.preview(request, room));
+/// Returns a page with the elements that other sites use for a link preview. `link`: further elements.
+fn previewed(
+    page: &ServedFile,
+    embedding: &Embedding,
+    request: &HttpRequest,
+    path: &str,
+    preview: &Preview,
+    link: &str,
+) -> String {
+    let title = format!("<title>{} · Stentor</title>", escaped(&preview.title));
+    let head = format!("{title}{}{link}", embedding.preview(request, path, preview));
     page.html().replacen("<title>Stentor</title>", &head, 1)
 }
 
@@ -240,6 +268,25 @@ impl ServedFile {
     /// request the file with every load.
     fn answer(&self, request: &HttpRequest, policy: HeaderValue) -> HttpResponse {
         answer(request, policy, self.content_type, &self.etag, self.body.clone())
+    }
+
+    /// Returns the page of a room or a recording, whose cover comes from `cover`. `html`: the page if it
+    /// differs from the file. A browser keeps the policy of a page that has not changed, so the ETag includes
+    /// it.
+    fn adapted(
+        &self,
+        request: &HttpRequest,
+        policy: &str,
+        cover: Option<String>,
+        html: Option<String>,
+    ) -> HttpResponse {
+        let cover = cover.map(|origin| format!(" {origin}")).unwrap_or_default();
+        let policy = policy.replace("img-src 'self'", &format!("img-src 'self'{cover}"));
+        let body = html.map_or_else(|| self.body.clone(), |html| Cow::Owned(html.into_bytes()));
+        let etag = etag_of(&[&body[..], policy.as_bytes()].concat());
+        // Cannot fail, because an origin is ASCII. The fallback policy would allow less, never more.
+        let policy = HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static(POLICY));
+        answer(request, policy, self.content_type, &etag, body)
     }
 
     fn html(&self) -> Cow<'_, str> {

@@ -20,7 +20,7 @@ use crate::auth::IssuedToken;
 use crate::delivery::listener_counter::Listeners;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::UserRole;
-use crate::domain::profile::Title;
+use crate::domain::profile::{CoverUrl, RoomProfile, Title};
 use crate::domain::recording::{RecordingMode, in_force, of_broadcast};
 use crate::domain::room::RoomStatus;
 use crate::domain::signalling::DisplayName;
@@ -74,9 +74,12 @@ struct RecordingNotice {
     recorded: bool,
     /// True if an anchor has to agree to being recorded.
     consent_required: bool,
-    /// Title of the room, for callers with a token for it, or with `auth.mode: open`.
+    /// Title of the room, for callers with a token for it, with `auth.mode: open`, or if the room is public.
     #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<Title>,
+    /// Cover of the room, under the same condition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cover_url: Option<CoverUrl>,
 }
 
 #[derive(Serialize)]
@@ -96,6 +99,8 @@ struct LiveRoom {
     anchors: Option<usize>,
     listeners: usize,
     on_air_since: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<Title>,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -160,9 +165,10 @@ async fn recording(side: Data<PagesSide>, room: RoomPath, request: HttpRequest) 
     let begins = side.recording.of_room(&view) == RecordingMode::Always && of_broadcast(&view).is_none();
     let recorded = begins || in_force(&view).is_some();
     let is_invited = || bearer(&request).is_some_and(|token| side.tokens.identify(token, &room.0).is_ok());
-    let meta = view.meta.as_ref().filter(|_| side.open || is_invited());
-    let title = meta.and_then(|meta| meta.profile.title.clone());
-    HttpResponse::Ok().json(RecordingNotice { recorded, consent_required: side.consent, title })
+    let meta = view.meta.as_ref().filter(|meta| side.open || meta.profile.public || is_invited());
+    let profile = meta.map(|meta| (*meta.profile).clone()).unwrap_or_default();
+    let RoomProfile { title, cover_url, .. } = profile;
+    HttpResponse::Ok().json(RecordingNotice { recorded, consent_required: side.consent, title, cover_url })
 }
 
 async fn rooms(side: Data<PagesSide>) -> impl Responder {
@@ -174,6 +180,7 @@ async fn rooms(side: Data<PagesSide>) -> impl Responder {
         anchors: anchors.get(&room.id).copied(),
         listeners: side.listeners.of(&room.id, &room.view),
         on_air_since: *on_air_since,
+        title: room.meta.profile.title.clone(),
     });
     HttpResponse::Ok().json(Rooms { settings: side.settings(), rooms: rooms.collect() })
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use stentor::probe::{Listener, Mode};
 
+use crate::support::abuse_table::withstood;
 use crate::support::browser::reference;
 use crate::support::node::{Answer, Node, PUBLIC_HLS_URL, PUBLIC_WS_URL, request};
 use crate::support::{in_time, until, validator};
@@ -117,6 +118,7 @@ async fn keys_mode_pages_expose_nothing() {
     assert!(described.json()["html"].as_str().unwrap().contains("/embed/demo"), "{described:?}");
     let foreign = format!("{}/oembed?url=https://evil.example/listen/demo", node.hls);
     assert_eq!(request("GET", &foreign, &[], None).await.status, 404);
+    withstood("frames on foreign sites, oEmbed of foreign URLs", "frame-ancestors, 404", "no access");
     let shown = page(&node, "/pages/rooms").await.json();
     assert_eq!((&shown["open"], &shown["rooms"]), (&json!(false), &json!([])));
     let refused = page_token(&node, json!({"role": "listener"})).await;
@@ -125,6 +127,67 @@ async fn keys_mode_pages_expose_nothing() {
     assert_eq!(request("POST", &url, &[], Some(json!({"role": "host"}))).await.code(), "unauthorized");
     assert_eq!(invite(&node, "ann").await.status, 201);
     assert!(!node.output().contains(&text(&invite(&node, "ann").await, "token")));
+}
+
+#[actix::test]
+async fn previews_show_public_rooms_only() {
+    let keys = [("auth.mode", "keys"), ("auth.api_keys", "sixteen-letters-1")];
+    let node = Node::start(&[keys[0], keys[1], ("http.embed_origins", "https://blog.example.org")]).await;
+    let cover = "https://img.example.org:8443/tea.png?a=1&b=\"2\"";
+    for (room, public) in [("tea", true), ("secret", false)] {
+        let title = "Tea <b>\"time\"</b> & more";
+        let profile =
+            json!({ "title": title, "description": "One\ntwo", "coverUrl": cover, "public": public });
+        let mut body = profile.as_object().unwrap().clone();
+        body.insert("roomId".into(), json!(room));
+        assert_eq!(node.post("/api/rooms", json!(body)).await.status, 201);
+    }
+    for path in ["/listen/tea", "/listen/secret", "/embed/tea", "/speak/tea", "/listen/absent"] {
+        let policy = page(&node, path).await.header("content-security-policy").unwrap().to_owned();
+        let images = policy.split("; ").find(|part| part.starts_with("img-src")).unwrap();
+        let expected = if path.ends_with("absent") { "" } else { " https://img.example.org:8443" };
+        assert_eq!(images, format!("img-src 'self'{expected}"), "{path}");
+        assert!(
+            policy.contains("script-src 'self'; ") && policy.contains("default-src 'none'; "),
+            "{policy}"
+        );
+    }
+    let shown = page(&node, "/listen/tea").await.text();
+    for tag in [
+        "<title>Tea &lt;b&gt;&quot;time&quot;&lt;/b&gt; &amp; more · Stentor</title>",
+        "<meta property=\"og:title\" content=\"Tea &lt;b&gt;&quot;time&quot;&lt;/b&gt; &amp; more\" />",
+        "<meta property=\"og:description\" content=\"One two\" />",
+        "<meta property=\"og:image\" content=\"https://img.example.org:8443/tea.png?a=1&amp;b=%222%22\" />",
+        "<meta name=\"twitter:card\" content=\"summary_large_image\" />",
+    ] {
+        assert!(shown.contains(tag), "{tag}\n{shown}");
+    }
+    let described = page(&node, &format!("/oembed?url={}/listen/tea&maxwidth=240", node.hls)).await.json();
+    assert_eq!(
+        (&described["title"], &described["thumbnail_width"], &described["thumbnail_height"]),
+        (&json!("Tea <b>\"time\"</b> & more"), &json!(240), &json!(135))
+    );
+    assert_eq!(described["thumbnail_url"], "https://img.example.org:8443/tea.png?a=1&b=%222%22");
+    // Another room differs from one that does not exist in its id only.
+    let oembed = |room: &str| format!("/oembed?url={}/listen/{room}", node.hls);
+    for path in [|room: &str| format!("/listen/{room}"), |room: &str| format!("/speak/{room}")] {
+        let [secret, absent] = ["secret", "absent"].map(path);
+        let secret = page(&node, &secret).await.text();
+        assert_eq!(secret.replace("secret", "absent"), page(&node, &absent).await.text());
+    }
+    let secret = page(&node, &oembed("secret")).await.text();
+    assert_eq!(secret.replace("secret", "absent"), page(&node, &oembed("absent")).await.text());
+    let notice = async |room: &str| page(&node, &format!("/pages/rooms/{room}/recording")).await.json();
+    assert_eq!(
+        (&notice("secret").await["title"], &notice("secret").await["coverUrl"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(notice("tea").await["title"], "Tea <b>\"time\"</b> & more");
+    withstood(
+        "markup in titles of link previews, oEmbed and previews of rooms that are not public",
+        "escaped; the same as for a room that does not exist",
+        "no title without a token",
+    );
 }
 
 #[actix::test]

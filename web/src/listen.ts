@@ -3,6 +3,7 @@
 import { SeekBar, StentorListener, type PlaybackError, type PlaybackState, type StentorRoom } from '@stentor/client';
 import Hls from 'hls.js';
 import { withoutBase } from './base';
+import { showCover } from './cover';
 import { byId, pill, remembered, write } from './dom';
 import { Captions } from './listen/captions';
 import type { OnStage } from './listen/on-stage';
@@ -47,8 +48,13 @@ const { token } = link;
 const here = withoutBase(location.pathname).startsWith('/embed/') ? '/embed/' : '/listen/';
 document.title = `${room} · Stentor`;
 write(byId('room'), room);
-// Shown before the first sound. Later the channel says whether the broadcast is recorded.
-void recordingNotice(room).then(({ recorded }) => recorded && (byId('recorded').hidden = false));
+// Shown before the first sound, and without a token if the room is public. Later the channel says the same.
+void recordingNotice(room, token).then(({ recorded, title, coverUrl }) => {
+  if (recorded) byId('recorded').hidden = false;
+  if (title) document.title = `${title} · Stentor`;
+  if (title) write(byId('room'), title);
+  if (coverUrl) showCover(byId<HTMLImageElement>('cover'), coverUrl);
+});
 
 const listener = new StentorListener({ url: playlistOf(room), token, hls: Hls, audio });
 window.stentorPlayer = {

@@ -3,6 +3,7 @@
 import { chapterAt, StentorReplay, type ReplayInfo, type ReplayRange } from '@stentor/client';
 import Hls from 'hls.js';
 import { BASE, withoutBase } from './base';
+import { artwork, showCover } from './cover';
 import { byId, pill, remembered, toast, write } from './dom';
 import { linkOfPage } from './link';
 import { timeOf } from './listen/words';
@@ -63,6 +64,7 @@ function describe(info: ReplayInfo): void {
   const title = titleOf(info);
   document.title = `${title} · Stentor`;
   write(byId('title'), title);
+  showCover(byId<HTMLImageElement>('cover'), info.coverUrl);
   write(byId('about'), about(info));
   for (const id of ['seek', 'play', 'back', 'on', 'copy']) byId<HTMLButtonElement>(id).disabled = false;
   write(byId('expiry'), t('Links work until {time}.', { time: localTime(info.expiresAt, Date.now()) }));
@@ -73,7 +75,7 @@ function describe(info: ReplayInfo): void {
   if (start !== undefined) replay.seek(start);
   [clipFrom.value, clipTo.value] = [timeOf(replay.position), timeOf(Math.min(replay.position + 60, info.duration))];
   if (!('mediaSession' in navigator)) return;
-  navigator.mediaSession.metadata = new MediaMetadata({ title, artist: 'Stentor' });
+  navigator.mediaSession.metadata = new MediaMetadata({ title, artist: 'Stentor', artwork: artwork(info.coverUrl) });
   navigator.mediaSession.setActionHandler('play', () => replay.play());
   navigator.mediaSession.setActionHandler('pause', () => replay.pause());
   navigator.mediaSession.setActionHandler('seekbackward', () => step(-BACK));

@@ -16,6 +16,8 @@ export interface RoomOnAir {
   listeners: number;
   /** Milliseconds since the Unix epoch. */
   onAirSince: number;
+  /** Title of the room, if it has one. */
+  title?: string;
 }
 
 export type PageRole = 'listener' | 'anchor' | 'host';
@@ -48,6 +50,8 @@ export interface RecordingNotice {
   consentRequired: boolean;
   /** Title of the room; null if it has none, or without a valid token. */
   title: string | null;
+  /** Cover of the room, under the same condition. */
+  coverUrl: string | null;
 }
 
 /**
@@ -56,8 +60,9 @@ export interface RecordingNotice {
 export async function recordingNotice(room: string, token?: string): Promise<RecordingNotice> {
   const headers: HeadersInit = token ? { authorization: `bearer ${token}` } : {};
   const told = ask<Partial<RecordingNotice>>(`${BASE}/pages/rooms/${encodeURIComponent(room)}/recording`, { headers });
-  const { recorded, consentRequired, title } = await told.catch((): Partial<RecordingNotice> => ({}));
-  return { recorded: recorded === true, consentRequired: consentRequired === true, title: title ?? null };
+  const { recorded, consentRequired, title, coverUrl } = await told.catch((): Partial<RecordingNotice> => ({}));
+  const [isRecorded, isRequired] = [recorded === true, consentRequired === true];
+  return { recorded: isRecorded, consentRequired: isRequired, title: title ?? null, coverUrl: coverUrl ?? null };
 }
 
 export async function rooms(): Promise<Config & { rooms: RoomOnAir[] }> {

@@ -73,7 +73,7 @@ async function open(): Promise<void> {
   nameInput.value = remembered.get('name') ?? '';
   pinInput.value = link.pin;
   byId<HTMLDetailsElement>('pin-field').open = pinInput.value !== '';
-  void consent.show(roomId, token).then((title) => title && named(title));
+  void consent.show(roomId, token).then(({ title, coverUrl }) => named(title ?? roomId, coverUrl ?? undefined));
   if (await devices.allowedBefore()) await prepareMicrophone();
   else byId('allow').hidden = false;
 }
@@ -265,7 +265,7 @@ function follow(): void {
   channel?.close();
   channel = new RoomChannel({ url: playlistOf(roomId), token });
   channel.on('state', (state) => {
-    if (state.known) named(state.room.title ?? roomId);
+    if (state.known) named(state.room.title ?? roomId, state.room.coverUrl);
     hands.show(state);
     chat.show(state);
     showStage();

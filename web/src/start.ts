@@ -43,7 +43,6 @@ function duration(ms: number): string {
 
 function card(room: string): HTMLElement {
   const made = clone('room-card');
-  made.querySelector('h3')!.textContent = room;
   for (const button of made.querySelectorAll<HTMLButtonElement>('button')) {
     button.setAttribute('aria-label', t('{action} in {room}', { action: button.textContent ?? '', room }));
     button.addEventListener('click', () => void go(button, room, button.dataset.role as PageRole));
@@ -74,6 +73,7 @@ function draw(open: boolean, gateway: boolean, onAir: RoomOnAir[]): void {
     const element = cards.get(room.roomId) ?? card(room.roomId);
     cards.set(room.roomId, element);
     for (const button of element.querySelectorAll<HTMLElement>('[data-role=anchor], [data-role=host]')) button.hidden = !gateway;
+    write(element.querySelector('h3')!, room.title ?? room.roomId);
     write(element.querySelector('.people')!, people(room));
     write(element.querySelector('.since')!, duration(Date.now() - room.onAirSince));
     if (!element.isConnected) list.append(element);

@@ -112,6 +112,8 @@ pub struct RecordedProfile {
     pub description: Option<Description>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cover_url: Option<CoverUrl>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub public: bool,
 }
 
 /// Part of a recording that one mixer has written.
@@ -296,8 +298,8 @@ fn title_of(view: &RoomView) -> Option<Title> {
 
 fn profile_of(view: &RoomView) -> RecordedProfile {
     let Some(meta) = &view.meta else { return RecordedProfile::default() };
-    let RoomProfile { owner, tags, description, cover_url, .. } = (*meta.profile).clone();
-    RecordedProfile { owner, tags, description, cover_url }
+    let RoomProfile { owner, tags, description, cover_url, public, .. } = (*meta.profile).clone();
+    RecordedProfile { owner, tags, description, cover_url, public }
 }
 
 /// Returns true if the room is on air and assigned to this mixer, or if this mixer is the outgoing mixer of a

@@ -2,6 +2,7 @@
 
 import { floorAt, placeOf, REACTIONS, type ChannelState, type RoomChannel, type StentorListener } from '@stentor/client';
 import { Chat, sent } from '../channel/chat';
+import { artwork, showCover } from '../cover';
 import { byId, remembered, write } from '../dom';
 import { hue, initials, plain } from '../names';
 import { audience, t, type Text } from '../texts';
@@ -17,6 +18,8 @@ export class RoomPanel {
   private readonly channel: RoomChannel;
   private readonly chat: Chat;
   private talking: ReadonlySet<string> = new Set();
+  /** Title and cover that the lock screen shows. */
+  private told = '';
 
   /** `accept`: called when the listener takes the invitation. */
   constructor(private readonly listener: StentorListener, private readonly roomId: string, accept: () => void) {
@@ -51,10 +54,12 @@ export class RoomPanel {
     if (!state.known) return;
     byId('announcement').hidden = state.announcement === null;
     write(byId('announcement'), state.announcement ?? '');
-    const { listeners, recorded, title, description, language } = state.room;
+    const { listeners, recorded, title, description, language, coverUrl } = state.room;
     const name = title ?? this.roomId;
     document.title = `${name} · Stentor`;
     write(byId('room'), name);
+    showCover(byId<HTMLImageElement>('cover'), coverUrl);
+    this.showToSystem(name, coverUrl);
     write(byId('description'), description ?? '');
     byId('description').hidden = !description;
     // An empty `lang` means that the language is not known (HTML section 3.2.6.1).
@@ -64,6 +69,14 @@ export class RoomPanel {
     this.showMembers(state);
     this.showHand(state);
     this.chat.show(state);
+  }
+
+  /** Shows title and cover on the lock screen. */
+  private showToSystem(title: string, coverUrl: string | undefined): void {
+    const key = `${title} ${coverUrl}`;
+    if (this.told === key || !('mediaSession' in navigator)) return;
+    this.told = key;
+    navigator.mediaSession.metadata = new MediaMetadata({ title, artist: 'Stentor', artwork: artwork(coverUrl) });
   }
 
   private showMembers({ members }: ChannelState): void {

@@ -1,21 +1,22 @@
 // Notice in the lobby that the room is recorded, and the consent of the user where the server needs it.
 
 import { byId, write } from '../dom';
-import { recordingNotice } from '../server';
+import { recordingNotice, type RecordingNotice } from '../server';
 import { t } from '../texts';
 
 export class Consent {
   private readonly box = byId<HTMLInputElement>('consent');
   private required = false;
 
-  /** Shows the notice, and the field for the consent if it is required. Returns the title of the room. */
-  async show(room: string, token: string): Promise<string | null> {
-    const { recorded, consentRequired, title } = await recordingNotice(room, token);
+  /** Shows the notice, and the field for the consent if it is required. Returns the whole notice. */
+  async show(room: string, token: string): Promise<RecordingNotice> {
+    const notice = await recordingNotice(room, token);
+    const { recorded, consentRequired } = notice;
     this.required = consentRequired;
     byId('lobby-recorded').hidden = !recorded && !consentRequired;
     write(byId('lobby-recorded'), t(recorded ? 'This room is recorded.' : 'This room may be recorded.'));
     byId('consent-field').hidden = !consentRequired;
-    return title;
+    return notice;
   }
 
   /** True if the user has agreed. */

@@ -99,6 +99,11 @@ pub struct RoomProfile {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(feature = "utoipa", schema(value_type = Option<bool>))]
     pub locked: bool,
+    /// True if title, description and cover are shown to people without a token, as in link previews; absent
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "utoipa", schema(value_type = Option<bool>))]
+    pub public: bool,
 }
 
 /// Reason why a change of the profile was refused.
@@ -157,6 +162,7 @@ impl RoomProfile {
                     next.recording_mode = text("recordingMode", value, RecordingMode::parse)?;
                 }
                 "locked" => next.locked = flag("locked", value)?,
+                "public" => next.public = flag("public", value)?,
                 other => return Err(refused(other)),
             }
         }

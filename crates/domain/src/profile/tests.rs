@@ -12,7 +12,8 @@ fn profile_fields_take_normal_form() {
         "title": "  Tea  <b>time</b> 2² ", "description": "one\r\n\n\n two ", "language": "PT-br",
         "tags": ["Tea", "TEA ", "Cake"], "coverUrl": "https://example.org/a b.png", "owner": "ann",
         "custom": {"a": {"b": 1}}, "listenerLimit": 3.0, "maxDuration": 60, "emptyTimeout": 1,
-        "rewind": 0, "recordingMode": "always", "locked": true, "startsAt": "2026-01-31t18:00:00.5+01:00",
+        "rewind": 0, "recordingMode": "always", "locked": true, "public": true,
+        "startsAt": "2026-01-31t18:00:00.5+01:00",
     }));
     assert_eq!(
         serde_json::to_value(&profile).unwrap(),
@@ -20,7 +21,8 @@ fn profile_fields_take_normal_form() {
             "title": "Tea <b>time</b> 2²", "description": "one\n\ntwo", "language": "pt-BR",
             "tags": ["tea", "cake"], "coverUrl": "https://example.org/a%20b.png", "owner": "ann",
             "custom": {"a": {"b": 1}}, "listenerLimit": 3, "maxDuration": 60, "emptyTimeout": 1,
-            "rewind": 0, "recordingMode": "always", "locked": true, "startsAt": "2026-01-31T17:00:00.500Z",
+            "rewind": 0, "recordingMode": "always", "locked": true, "public": true,
+            "startsAt": "2026-01-31T17:00:00.500Z",
         })
     );
     let read: RoomProfile = serde_json::from_value(serde_json::to_value(&profile).unwrap()).unwrap();
@@ -85,6 +87,7 @@ fn errors_name_the_field() {
         ("startsAt", json!(1_769_875_200_000u64)),
         ("locked", json!("yes")),
         ("locked", json!(1)),
+        ("public", json!("yes")),
     ] {
         let error = RoomProfile::new(&object(json!({ field: bad.clone() }))).unwrap_err();
         assert!(error.to_string().starts_with(field), "{field} {bad}: {error}");
@@ -181,9 +184,9 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     /// An accepted profile is read back from the store, and a repeated patch changes nothing more.
     #[test]
-    fn accepted_profiles_are_stable(values in prop::collection::vec(any_json(), 13)) {
+    fn accepted_profiles_are_stable(values in prop::collection::vec(any_json(), 14)) {
         let names = ["title", "description", "language", "tags", "coverUrl", "owner", "custom",
-            "listenerLimit", "maxDuration", "emptyTimeout", "locked",
+            "listenerLimit", "maxDuration", "emptyTimeout", "locked", "public",
             "startsAt", "recordingMode"];
         for (name, value) in names.into_iter().zip(values) {
             let patch = Map::from_iter([(name.to_owned(), value)]);

@@ -15,6 +15,8 @@ export interface ReplayInfo {
   roomId: string;
   /** Title of the room, if it had one. */
   title?: string;
+  /** Cover of the room, if it had one; an https URL. */
+  coverUrl?: string;
   /** Time of the first recorded sample, in milliseconds since the Unix epoch. */
   startedAt: number;
   /** Duration, which is also the position of the end. */
