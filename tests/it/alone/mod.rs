@@ -6,6 +6,7 @@ mod cluster;
 mod demo;
 mod elements;
 mod hundred;
+mod looks;
 mod many_listeners;
 mod minimum;
 mod mixers;

@@ -129,6 +129,18 @@ pub async fn dashboard(ops: &str, api: &str, key: &str) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// Opens pages in light and dark on several screens; see `tests/browser/looks.mjs`.
+pub async fn looks(pages: &serde_json::Value) -> Vec<serde_json::Value> {
+    let _turn = TURN.lock().await;
+    prepare().await;
+    let script = folder().join("looks.mjs");
+    let args = [script.to_str().unwrap(), &pages.to_string()];
+    let run = process::command("node", args).envs(std::env::vars_os()).current_dir(folder()).output();
+    let output = tokio::time::timeout(6 * OVERHEAD, run).await.expect("the browser ends in time").unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 /// Installs the packages that the scripts import, once.
 pub async fn prepare() {
     let _turn = INSTALL.lock().await;
