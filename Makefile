@@ -79,11 +79,12 @@ recording-hour: ## A recording of an hour across all kinds of faults, compared w
 	STENTOR_TEST_RECORD_SECONDS=3600 cargo test --test it -- --nocapture --test-threads=1 alone::recording_hour
 
 # Time limit of the attacks, without the build.
-ABUSE_SECONDS := 300
+ABUSE_SECONDS := 420
 ABUSE_TESTS := abuse:: bad_input:: smuggling:: flood:: open_mode:: channel:: ws::limits ws::upgrade signalling::lifetimes \
 	signalling::duplicates whip:: faults::rtp secure::pins secure::http2 cluster::listening cluster::leader cluster::registration cluster::invalid_values \
 	janus::link janus::replies service::an_unread sources::node_refuses outputs::icecast_redirects \
-	alone::speakers::pages_work_by_keyboard
+	alone::speakers::pages_work_by_keyboard captions::recognisers_are recording::recorded_room rewind::listener_node \
+	admission::application people::keys_mode people::previews moderation::roles_change events::flood_of_hands
 abuse: ## Attacks on a node: how it responds, and what others notice
 	@scripts/setup.sh test
 	@rm -f target/abuse.tsv

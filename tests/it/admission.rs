@@ -6,6 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+use crate::support::abuse_table::withstood;
 use crate::support::caller::Caller;
 use crate::support::node::Node;
 use crate::support::opus;
@@ -98,6 +99,11 @@ async fn application_admits_refuses_and_gives_roles() {
     app.say(r#"{"allow": true}"#);
     bob.call("join", json!({})).await.unwrap();
     assert_eq!(bob.members(2).await.len(), 2);
+    withstood(
+        "an admitting application that fails, redirects, or answers nonsense or a megabyte",
+        "the join fails and can be repeated",
+        "an anchor who is in the room stays",
+    );
 }
 
 #[actix::test]

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::channel::{Events, ROOM, listener};
 use crate::rooms::tuned_in;
+use crate::support::abuse_table::withstood;
 use crate::support::node::{Node, request, signal};
 use crate::support::pages::Pages;
 use crate::support::studio::Studio;
@@ -407,6 +408,11 @@ async fn recognisers_are_refused_and_bounded() {
 
     assert_eq!(node.post(&format!("/api/rooms/{ROOM}/stop"), json!({})).await.status, 200);
     assert_eq!(closed(&mut listening.client).await, 4410);
+    withstood(
+        "recognisers with wrong keys, garbage and huge messages; one that never reads",
+        "401, 403, an error for each result, closed",
+        "another recogniser gets all audio",
+    );
 }
 
 /// Waits for the close frame and returns its code; skips everything else.

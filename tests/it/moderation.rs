@@ -8,6 +8,7 @@ use stentor::auth::Role;
 
 use crate::channel::{Events, send};
 use crate::rooms::node_on_etcd;
+use crate::support::abuse_table::withstood;
 use crate::support::caller::Caller;
 use crate::support::etcd::Etcd;
 use crate::support::node::{Answer, Node, request};
@@ -192,6 +193,11 @@ async fn roles_change_and_survive_gateway_death() {
         let refused = at_two.call(method, params).await.unwrap_err();
         assert_eq!(refused["data"]["code"], "forbidden", "{method}");
     }
+    withstood(
+        "moderation of a room by an anchor, over signalling",
+        "forbidden",
+        "nobody is muted or removed",
+    );
     for (params, code) in [
         (set("hera", "anchor"), "forbidden"),
         (set("nobody", "co_host"), "no_such_member"),

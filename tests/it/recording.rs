@@ -11,6 +11,7 @@ use stentor::probe::{HeardAudio, Mode};
 use crate::faults::disk::SmallDisk;
 use crate::recording_files::{have_speaking_time, have_title_and_chapters};
 use crate::rooms::{node_on_etcd, tuned_in};
+use crate::support::abuse_table::withstood;
 use crate::support::etcd::Etcd;
 use crate::support::node::{Node, request, signal, until_gone};
 use crate::support::pages::{Pages, tone};
@@ -94,6 +95,11 @@ async fn recorded_room_can_be_replayed() {
     assert_eq!(replay(&node, &id, "recording.m4a", &listener).await.code(), "token_wrong_audience");
 
     clips(&node, &id, &token, &file).await;
+    withstood(
+        "tokens of a live room on its recording, tokens of a clip beyond the clip",
+        "401, 403",
+        "the whole recording plays on with its own token",
+    );
 
     // The listener token gets no key of the recording, and the replay token no key of the live room.
     let key = list.split("URI=\"").nth(1).unwrap().split('"').next().unwrap().split("&token").next().unwrap();

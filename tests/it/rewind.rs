@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 
 use crate::faults::disk::SmallDisk;
 use crate::rooms::{node_on_etcd, tuned_in};
+use crate::support::abuse_table::withstood;
 use crate::support::etcd::Etcd;
 use crate::support::node::{Answer, Node, request, signal, until_gone};
 use crate::support::pages::Pages;
@@ -133,6 +134,7 @@ async fn listener_node_serves_rewind() {
     assert_eq!(keys(index, &token).await.status, 200);
     assert_eq!(keys(index + 9, &token).await.code(), "key_out_of_window");
     assert_eq!(keys(index, "a.b.c").await.code(), "token_invalid");
+    withstood("keys of the rewind window without a token, and outside the window", "401, 403", "no access");
 
     let off =
         request("PATCH", &format!("{}/api/rooms/{ROOM}", desk.api), &[], Some(json!({ "rewind": 0 }))).await;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::abuse_table::withstood;
 use crate::support::node::{Answer, Node, request};
+use crate::support::{PATIENCE, until};
 
 const ROOT: &str = "a-key-of-the-tests-0123456789";
 const KEYS: [(&str, &str); 2] = [("auth.mode", "keys"), ("auth.api_keys", ROOT)];
@@ -48,6 +49,36 @@ async fn floods_of_one_key_end_at_quota() {
         "floods of rooms, users and tokens by one API key",
         "403 and 429 with Retry-After, at the quota of the key",
         "another key creates rooms and tokens",
+    );
+}
+
+#[actix::test]
+async fn event_streams_are_bounded() {
+    const MOST: usize = 100;
+    let node = Node::start(&KEYS).await;
+    let open = async || {
+        let client = awc::Client::builder().disable_timeout().finish();
+        let stream = client.get(format!("{}/api/events", node.api)).timeout(PATIENCE);
+        let stream = stream.insert_header(("authorization", format!("Bearer {ROOT}")));
+        stream.insert_header(("accept", "text/event-stream")).send().await.expect("an answer")
+    };
+    until("the node has read the ledger", async || node.get("/api/events").await.status == 200).await;
+    let mut deaf = Vec::new();
+    for n in 0..MOST {
+        let stream = open().await;
+        assert_eq!(stream.status().as_u16(), 200, "stream {n}");
+        deaf.push(stream);
+    }
+    assert_eq!(open().await.status().as_u16(), 503);
+    assert_eq!(node.post("/api/rooms", json!({ "roomId": "another" })).await.status, 201);
+    let has_event = async || node.get("/api/events?room=another").await.json()["events"][0].is_object();
+    until("a page has the event", has_event).await;
+    drop(deaf);
+    until("a stream is free", async || open().await.status().as_u16() == 200).await;
+    withstood(
+        "streams of events that nobody reads",
+        "503 with Retry-After from the 101st on",
+        "rooms are created, and pages of events are read",
     );
 }
 

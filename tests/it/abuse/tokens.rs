@@ -71,6 +71,13 @@ async fn tokens_open_only_their_endpoints() {
         ("listener channel", &["listener", "anchor", "host"]),
         ("signalling", &["anchor", "host"]),
         ("WHIP", &["anchor", "host"]),
+        ("captions for a room", &["API key"]),
+        ("event ledger", &["API key"]),
+        ("webhooks", &["API key"]),
+        ("bans", &["API key"]),
+        ("tracks of a recording", &["API key"]),
+        ("transcript of a recording", &["API key"]),
+        ("captions of a recording", &["replay"]),
         ("description of a recording", &["replay"]),
         ("file of a recording", &["replay", "feed"]),
         ("feed", &["feed"]),
@@ -98,6 +105,27 @@ async fn tokens_open_only_their_endpoints() {
                 "description of a recording" => {
                     ask("GET", format!("{hls}/hls/recordings/{recording}/info.json"), token, None).await
                 }
+                "captions for a room" => {
+                    // With a valid key, the request gets as far as the upgrade, which it lacks.
+                    let status = ask("GET", format!("{api}/api/rooms/{ROOM}/captions"), token, None).await;
+                    if status == 400 { 200 } else { status }
+                }
+                "event ledger" => ask("GET", format!("{api}/api/events"), token, None).await,
+                "webhooks" => ask("GET", format!("{api}/api/webhooks"), token, None).await,
+                "bans" => ask("GET", format!("{api}/api/rooms/{ROOM}/bans"), token, None).await,
+                "tracks of a recording" => {
+                    // The recording has no tracks.
+                    let url = format!("{api}/api/recordings/{recording}/tracks/1");
+                    let status = ask("GET", url, token, None).await;
+                    if status == 404 { 200 } else { status }
+                }
+                "transcript of a recording" => {
+                    let url = format!("{api}/api/recordings/{recording}/transcript");
+                    ask("GET", url, token, None).await
+                }
+                "captions of a recording" => {
+                    ask("GET", format!("{hls}/hls/recordings/{recording}/captions.vtt"), token, None).await
+                }
                 "file of a recording" => {
                     let url = format!("{hls}/hls/recordings/{recording}/recording.m4a?token={token}");
                     request("GET", &url, &[], None).await.status
@@ -116,7 +144,7 @@ async fn tokens_open_only_their_endpoints() {
         }
     }
     withstood(
-        "each kind of token (8) at each kind of endpoint (10)",
+        "each kind of token (8) at each kind of endpoint (17)",
         "401, 403, closed with 4401, unless it is the right kind",
         "no access",
     );
