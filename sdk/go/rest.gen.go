@@ -353,8 +353,12 @@ const (
 	EventTypeAnchorInvited   EventType = "anchor_invited"
 	EventTypeAnchorJoined    EventType = "anchor_joined"
 	EventTypeAnchorLeft      EventType = "anchor_left"
+	EventTypeAnchorMuted     EventType = "anchor_muted"
+	EventTypeAnchorUnmuted   EventType = "anchor_unmuted"
 	EventTypeBackstageClosed EventType = "backstage_closed"
 	EventTypeBackstageOpened EventType = "backstage_opened"
+	EventTypeHandLowered     EventType = "hand_lowered"
+	EventTypeHandRaised      EventType = "hand_raised"
 	EventTypeListenerPeak    EventType = "listener_peak"
 	EventTypeOutputFailed    EventType = "output_failed"
 	EventTypeOutputLive      EventType = "output_live"
@@ -370,6 +374,7 @@ const (
 	EventTypeRoomStarted     EventType = "room_started"
 	EventTypeRoomUnlocked    EventType = "room_unlocked"
 	EventTypeRoomUnscheduled EventType = "room_unscheduled"
+	EventTypeStageInvited    EventType = "stage_invited"
 	EventTypeUserBanned      EventType = "user_banned"
 	EventTypeUserKicked      EventType = "user_kicked"
 	EventTypeUserUnbanned    EventType = "user_unbanned"
@@ -384,9 +389,17 @@ func (e EventType) Valid() bool {
 		return true
 	case EventTypeAnchorLeft:
 		return true
+	case EventTypeAnchorMuted:
+		return true
+	case EventTypeAnchorUnmuted:
+		return true
 	case EventTypeBackstageClosed:
 		return true
 	case EventTypeBackstageOpened:
+		return true
+	case EventTypeHandLowered:
+		return true
+	case EventTypeHandRaised:
 		return true
 	case EventTypeListenerPeak:
 		return true
@@ -417,6 +430,8 @@ func (e EventType) Valid() bool {
 	case EventTypeRoomUnlocked:
 		return true
 	case EventTypeRoomUnscheduled:
+		return true
+	case EventTypeStageInvited:
 		return true
 	case EventTypeUserBanned:
 		return true
@@ -786,6 +801,10 @@ type CreateRoom struct {
 
 	// Pin PIN of the room. If absent or null, a random PIN is generated.
 	Pin nullable.Nullable[string] `json:"pin,omitempty"`
+
+	// Public True if title, description and cover are shown to people without a token, as in link previews; absent
+	// otherwise.
+	Public nullable.Nullable[bool] `json:"public,omitempty"`
 
 	// RecordingMode Selection of the broadcasts of this room that are recorded. Overrides `recording.mode`, unless that
 	// is `off`.
@@ -1433,6 +1452,10 @@ type Room struct {
 	// Pin PIN of the room.
 	Pin string `json:"pin"`
 
+	// Public True if title, description and cover are shown to people without a token, as in link previews; absent
+	// otherwise.
+	Public nullable.Nullable[bool] `json:"public,omitempty"`
+
 	// Recording Id of the recording of the current broadcast; absent while it is not recorded.
 	Recording nullable.Nullable[string] `json:"recording,omitempty"`
 
@@ -1502,6 +1525,10 @@ type RoomProfile struct {
 
 	// Owner Owner: an id that the application chooses, at most 255 bytes.
 	Owner nullable.Nullable[string] `json:"owner,omitempty"`
+
+	// Public True if title, description and cover are shown to people without a token, as in link previews; absent
+	// otherwise.
+	Public nullable.Nullable[bool] `json:"public,omitempty"`
 
 	// RecordingMode Selection of the broadcasts of this room that are recorded. Overrides `recording.mode`, unless that
 	// is `off`.
@@ -1726,6 +1753,10 @@ type UpdateRoom struct {
 
 	// Owner Owner: an id that the application chooses, at most 255 bytes.
 	Owner nullable.Nullable[string] `json:"owner,omitempty"`
+
+	// Public True if title, description and cover are shown to people without a token, as in link previews; absent
+	// otherwise.
+	Public nullable.Nullable[bool] `json:"public,omitempty"`
 
 	// RecordingMode Selection of the broadcasts of this room that are recorded. Overrides `recording.mode`, unless that
 	// is `off`.

@@ -243,6 +243,11 @@ export type CreateRoom = {
      * join.
      */
     locked?: boolean | null;
+    /**
+     * True if title, description and cover are shown to people without a token, as in link previews; absent
+     * otherwise.
+     */
+    public?: boolean | null;
 };
 
 /**
@@ -380,7 +385,7 @@ export type ErrorBody = {
 /**
  * Type of an event.
  */
-export type EventType = 'room_created' | 'room_scheduled' | 'room_unscheduled' | 'backstage_opened' | 'backstage_closed' | 'room_started' | 'room_moved' | 'room_ended' | 'room_deleted' | 'anchor_invited' | 'anchor_joined' | 'anchor_left' | 'listener_peak' | 'user_banned' | 'user_unbanned' | 'user_kicked' | 'role_changed' | 'room_muted' | 'room_locked' | 'room_unlocked' | 'recording_ready' | 'output_live' | 'output_failed';
+export type EventType = 'room_created' | 'room_scheduled' | 'room_unscheduled' | 'backstage_opened' | 'backstage_closed' | 'room_started' | 'room_moved' | 'room_ended' | 'room_deleted' | 'anchor_invited' | 'anchor_joined' | 'anchor_left' | 'listener_peak' | 'hand_raised' | 'hand_lowered' | 'stage_invited' | 'user_banned' | 'user_unbanned' | 'user_kicked' | 'role_changed' | 'anchor_muted' | 'anchor_unmuted' | 'room_muted' | 'room_locked' | 'room_unlocked' | 'recording_ready' | 'output_live' | 'output_failed';
 
 /**
  * Page of the ledger.
@@ -1157,6 +1162,11 @@ export type RoomProfile = {
      * join.
      */
     locked?: boolean | null;
+    /**
+     * True if title, description and cover are shown to people without a token, as in link previews; absent
+     * otherwise.
+     */
+    public?: boolean | null;
 };
 
 /**
@@ -1460,6 +1470,11 @@ export type UpdateRoom = {
      * join.
      */
     locked?: boolean | null;
+    /**
+     * True if title, description and cover are shown to people without a token, as in link previews; absent
+     * otherwise.
+     */
+    public?: boolean | null;
 };
 
 /**

@@ -49,6 +49,9 @@ class CreateRoom:
         locked (bool | None | Unset): True if no new anchor may join; absent otherwise. Anchors in the room stay, and
             hosts and co-hosts may
             join.
+        public (bool | None | Unset): True if title, description and cover are shown to people without a token, as in
+            link previews; absent
+            otherwise.
     """
 
     room_id: None | str | Unset = UNSET
@@ -70,6 +73,7 @@ class CreateRoom:
     empty_timeout: int | None | Unset = UNSET
     rewind: int | None | Unset = UNSET
     locked: bool | None | Unset = UNSET
+    public: bool | None | Unset = UNSET
 
     def to_dict(self) -> dict[str, Any]:
         from ..models.create_room_custom_type_0 import CreateRoomCustomType0
@@ -187,6 +191,12 @@ class CreateRoom:
         else:
             locked = self.locked
 
+        public: bool | None | Unset
+        if isinstance(self.public, Unset):
+            public = UNSET
+        else:
+            public = self.public
+
         field_dict: dict[str, Any] = {}
 
         field_dict.update({})
@@ -228,6 +238,8 @@ class CreateRoom:
             field_dict["rewind"] = rewind
         if locked is not UNSET:
             field_dict["locked"] = locked
+        if public is not UNSET:
+            field_dict["public"] = public
 
         return field_dict
 
@@ -418,6 +430,15 @@ class CreateRoom:
 
         locked = _parse_locked(d.pop("locked", UNSET))
 
+        def _parse_public(data: object) -> bool | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(bool | None | Unset, data)
+
+        public = _parse_public(d.pop("public", UNSET))
+
         create_room = cls(
             room_id=room_id,
             pin=pin,
@@ -438,6 +459,7 @@ class CreateRoom:
             empty_timeout=empty_timeout,
             rewind=rewind,
             locked=locked,
+            public=public,
         )
 
         return create_room

@@ -22,8 +22,9 @@ class LedgerEntry:
         cursor (str): Position in the ledger.
         type_ (str): Type of an event. `room_created`, `room_scheduled`, `room_unscheduled`, `backstage_opened`,
             `backstage_closed`, `room_started`, `room_moved`, `room_ended`, `room_deleted`, `anchor_invited`,
-            `anchor_joined`, `anchor_left`, `listener_peak`, `user_banned`, `user_unbanned`, `user_kicked`, `role_changed`,
-            `room_muted`, `room_locked`, `room_unlocked`, `recording_ready`, `output_live`, `output_failed`
+            `anchor_joined`, `anchor_left`, `listener_peak`, `hand_raised`, `hand_lowered`, `stage_invited`, `user_banned`,
+            `user_unbanned`, `user_kicked`, `role_changed`, `anchor_muted`, `anchor_unmuted`, `room_muted`, `room_locked`,
+            `room_unlocked`, `recording_ready`, `output_live`, `output_failed`
         room_id (str): Id of the room.
         time (str): Time of the change in RFC 3339 format, in UTC.
         data (LedgerEntryData): Details, by type; new fields may be added.

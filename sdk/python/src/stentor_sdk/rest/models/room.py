@@ -54,6 +54,9 @@ class Room:
         locked (bool | None | Unset): True if no new anchor may join; absent otherwise. Anchors in the room stay, and
             hosts and co-hosts may
             join.
+        public (bool | None | Unset): True if title, description and cover are shown to people without a token, as in
+            link previews; absent
+            otherwise.
         rewind_url (None | str | Unset): URL of the rewind playlist; absent if the room offers no rewind.
         started_at (int | None | Unset): Time of the latest start; absent if the room was never started.
         end_reason (None | str | Unset): Reason why the latest broadcast or backstage ended: `stopped`, `max_duration`,
@@ -90,6 +93,7 @@ class Room:
     empty_timeout: int | None | Unset = UNSET
     rewind: int | None | Unset = UNSET
     locked: bool | None | Unset = UNSET
+    public: bool | None | Unset = UNSET
     rewind_url: None | str | Unset = UNSET
     started_at: int | None | Unset = UNSET
     end_reason: None | str | Unset = UNSET
@@ -210,6 +214,12 @@ class Room:
         else:
             locked = self.locked
 
+        public: bool | None | Unset
+        if isinstance(self.public, Unset):
+            public = UNSET
+        else:
+            public = self.public
+
         rewind_url: None | str | Unset
         if isinstance(self.rewind_url, Unset):
             rewind_url = UNSET
@@ -303,6 +313,8 @@ class Room:
             field_dict["rewind"] = rewind
         if locked is not UNSET:
             field_dict["locked"] = locked
+        if public is not UNSET:
+            field_dict["public"] = public
         if rewind_url is not UNSET:
             field_dict["rewindUrl"] = rewind_url
         if started_at is not UNSET:
@@ -493,6 +505,15 @@ class Room:
 
         locked = _parse_locked(d.pop("locked", UNSET))
 
+        def _parse_public(data: object) -> bool | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(bool | None | Unset, data)
+
+        public = _parse_public(d.pop("public", UNSET))
+
         def _parse_rewind_url(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -603,6 +624,7 @@ class Room:
             empty_timeout=empty_timeout,
             rewind=rewind,
             locked=locked,
+            public=public,
             rewind_url=rewind_url,
             started_at=started_at,
             end_reason=end_reason,

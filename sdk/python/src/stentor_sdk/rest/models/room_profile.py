@@ -43,6 +43,9 @@ class RoomProfile:
         locked (bool | None | Unset): True if no new anchor may join; absent otherwise. Anchors in the room stay, and
             hosts and co-hosts may
             join.
+        public (bool | None | Unset): True if title, description and cover are shown to people without a token, as in
+            link previews; absent
+            otherwise.
     """
 
     title: None | str | Unset = UNSET
@@ -59,6 +62,7 @@ class RoomProfile:
     empty_timeout: int | None | Unset = UNSET
     rewind: int | None | Unset = UNSET
     locked: bool | None | Unset = UNSET
+    public: bool | None | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -155,6 +159,12 @@ class RoomProfile:
         else:
             locked = self.locked
 
+        public: bool | None | Unset
+        if isinstance(self.public, Unset):
+            public = UNSET
+        else:
+            public = self.public
+
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
         field_dict.update({})
@@ -186,6 +196,8 @@ class RoomProfile:
             field_dict["rewind"] = rewind
         if locked is not UNSET:
             field_dict["locked"] = locked
+        if public is not UNSET:
+            field_dict["public"] = public
 
         return field_dict
 
@@ -345,6 +357,15 @@ class RoomProfile:
 
         locked = _parse_locked(d.pop("locked", UNSET))
 
+        def _parse_public(data: object) -> bool | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(bool | None | Unset, data)
+
+        public = _parse_public(d.pop("public", UNSET))
+
         room_profile = cls(
             title=title,
             description=description,
@@ -360,6 +381,7 @@ class RoomProfile:
             empty_timeout=empty_timeout,
             rewind=rewind,
             locked=locked,
+            public=public,
         )
 
         room_profile.additional_properties = d

@@ -43,6 +43,9 @@ class UpdateRoom:
             locked (bool | None | Unset): True if no new anchor may join; absent otherwise. Anchors in the room stay, and
                 hosts and co-hosts may
                 join.
+            public (bool | None | Unset): True if title, description and cover are shown to people without a token, as in
+                link previews; absent
+                otherwise.
     """
 
     title: None | str | Unset = UNSET
@@ -59,6 +62,7 @@ class UpdateRoom:
     empty_timeout: int | None | Unset = UNSET
     rewind: int | None | Unset = UNSET
     locked: bool | None | Unset = UNSET
+    public: bool | None | Unset = UNSET
 
     def to_dict(self) -> dict[str, Any]:
         from ..models.update_room_custom_type_0 import UpdateRoomCustomType0
@@ -154,6 +158,12 @@ class UpdateRoom:
         else:
             locked = self.locked
 
+        public: bool | None | Unset
+        if isinstance(self.public, Unset):
+            public = UNSET
+        else:
+            public = self.public
+
         field_dict: dict[str, Any] = {}
 
         field_dict.update({})
@@ -185,6 +195,8 @@ class UpdateRoom:
             field_dict["rewind"] = rewind
         if locked is not UNSET:
             field_dict["locked"] = locked
+        if public is not UNSET:
+            field_dict["public"] = public
 
         return field_dict
 
@@ -344,6 +356,15 @@ class UpdateRoom:
 
         locked = _parse_locked(d.pop("locked", UNSET))
 
+        def _parse_public(data: object) -> bool | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(bool | None | Unset, data)
+
+        public = _parse_public(d.pop("public", UNSET))
+
         update_room = cls(
             title=title,
             description=description,
@@ -359,6 +380,7 @@ class UpdateRoom:
             empty_timeout=empty_timeout,
             rewind=rewind,
             locked=locked,
+            public=public,
         )
 
         return update_room
