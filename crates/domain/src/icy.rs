@@ -51,7 +51,8 @@ fn block(title: &str) -> Bytes {
     const FRAME: [&str; 2] = ["StreamTitle='", "';"];
     let title = title.replace('\'', "\u{2019}");
     let room = LONGEST - FRAME[0].len() - FRAME[1].len();
-    let title = &title[..title.floor_char_boundary(room)];
+    let end = (0..=title.len().min(room)).rev().find(|at| title.is_char_boundary(*at)).unwrap_or(0);
+    let title = &title[..end];
     let mut text = [FRAME[0], title, FRAME[1]].concat().into_bytes();
     text.resize(text.len().next_multiple_of(16), 0);
     let mut block = vec![(text.len() / 16) as u8];
