@@ -411,6 +411,7 @@ fn record(context: &Context, place: &DataDirLock) -> NodeRecord {
         incarnation: context.incarnation.to_string(),
         place: place.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        port: context.config.peer_address().map(|address| address.port()),
     }
 }
 

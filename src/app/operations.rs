@@ -15,11 +15,14 @@ use super::servers::Services;
 use crate::actors::kernel::{ActorView, Behaviour as _, Registry, RestartRefused};
 use crate::actors::mixer::room::MixerRoomActor;
 use crate::auth::OperatorSessions;
+use crate::config::StoreKind;
+use crate::delivery::Peers;
 use crate::delivery::listener_counter::{ListenerCounter, Listeners};
 use crate::domain::ids::{RoomId, UserId};
 use crate::http::audit::Auditor;
 use crate::http::dashboard::{Dashboard, Operators, OverviewSources};
 use crate::http::ops;
+use crate::rooms::nodes::Nodes;
 use crate::telemetry::Metrics;
 
 /// Minimum age at which an operator may restart an actor. Because of this limit, operators alone cannot use
@@ -67,6 +70,8 @@ pub fn dashboard(
         anchors: sides.anchors.clone(),
         talking: Box::new(move |room: &RoomId, users: &[UserId]| hub.talking_among(room, users)),
         heartbeats: Default::default(),
+        peers: peers(sides),
+        remote: Default::default(),
     };
     let operators = Operators {
         auth: sides.api_keys.clone(),
@@ -74,6 +79,19 @@ pub fn dashboard(
         audit,
     };
     Dashboard::new(sources, node, operators, context.metrics.clone())
+}
+
+/// Returns the client of the other nodes; `None` if this node is alone.
+fn peers(sides: &Services) -> Option<Peers> {
+    let (context, client) = (&sides.context, sides.replay.fetcher.clone());
+    let shared = context.config.store.kind != StoreKind::Embedded;
+    let networks = context.config.node.networks.clone();
+    shared.then(|| Peers {
+        me: context.me.clone(),
+        nodes: Nodes::new(context.store.clone()),
+        networks,
+        client,
+    })
 }
 
 impl ops::OpsSource for Operations {

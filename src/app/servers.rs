@@ -34,7 +34,7 @@ use crate::http::audit::Auditor;
 use crate::http::base_path::PublicBase;
 use crate::http::channel::{self, ChannelSide};
 use crate::http::cors::Origins;
-use crate::http::dashboard::Dashboard;
+use crate::http::dashboard::{self, Dashboard};
 use crate::http::embedding::Embedding;
 use crate::http::hls::{self, HlsSide};
 use crate::http::hls_answer::Cors;
@@ -109,7 +109,7 @@ pub struct Servers {
 /// # Errors
 /// Addresses cannot be bound; the message names all of them and their keys.
 pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
-    let (roles, secure, relay) = (config.node.roles, config.secure(), config.relay_address());
+    let (roles, secure, relay) = (config.node.roles, config.secure(), config.peer_address());
     let proxied = config.http.proxy_protocol;
     let mut wanted: Vec<(SocketAddr, EnabledServices)> = Vec::new();
     let mut want = |address: SocketAddr, mount: &dyn Fn(&mut EnabledServices)| {
@@ -129,7 +129,6 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
     if roles.gateway {
         want(config.listen.ws, &|m| (m.ws, m.tls, m.proxied) = (true, secure.ws, proxied.ws));
     }
-    let relay = relay.filter(|_| roles.mixer);
     // Without `listen.relay`, listeners and listener nodes use one socket, even if its port is 0 (any free
     // port).
     let together = relay.is_some() && config.listen.relay.is_none();
@@ -293,6 +292,7 @@ struct Mountable {
     replay: web::Data<ReplaySide>,
     channel: web::Data<ChannelSide>,
     relay: web::Data<relay::RelaySide>,
+    secrets: web::Data<Arc<Secrets>>,
     pages: web::Data<PagesSide>,
     people: People,
     redirect: Redirect,
@@ -393,7 +393,7 @@ impl Mountable {
         });
         let (here, recordings) = (delivery.here.clone(), sides.replay);
         let relay: relay::RelaySide =
-            Arc::new(RelayMedia { here, secrets: sides.secrets, counter, recordings });
+            Arc::new(RelayMedia { here, secrets: sides.secrets.clone(), counter, recordings });
         let hls = web::Data::new(HlsSide {
             media: delivery.media.clone(),
             tokens,
@@ -428,6 +428,7 @@ impl Mountable {
             replay,
             channel: web::Data::new(channel),
             relay: web::Data::new(relay),
+            secrets: web::Data::new(sides.secrets),
             pages: web::Data::new(pages),
             people,
             redirect: Redirect {
@@ -464,6 +465,7 @@ impl Mountable {
         }
         if mounted.relay || mounted.own_relay {
             relay::configure(config, self.relay.clone());
+            dashboard::configure_peers(config, self.dashboard.clone(), self.secrets.clone());
         }
         if mounted.redirect {
             redirect::configure(config, &self.redirect);

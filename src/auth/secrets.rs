@@ -89,6 +89,18 @@ impl Secrets {
         hex::encode(derive(&relay, room.as_str().as_bytes()))
     }
 
+    /// Returns the token with which nodes ask each other about all rooms. It equals no token of a room,
+    /// because no room has an empty id.
+    pub fn node_token(&self) -> String {
+        let relay = Secret(derive(&self.hls, b"stentor relay token").to_vec());
+        hex::encode(derive(&relay, b""))
+    }
+
+    /// Compares in constant time.
+    pub fn is_node_token(&self, token: &[u8]) -> bool {
+        self.node_token().as_bytes().ct_eq(token).into()
+    }
+
     pub fn is_relay_token(&self, token: &[u8], room: &RoomId) -> bool {
         self.relay_token(room).as_bytes().ct_eq(token).into()
     }
@@ -197,6 +209,9 @@ mod tests {
         let token = here.relay_token(&a);
         assert!(here.is_relay_token(token.as_bytes(), &a));
         assert!(!here.is_relay_token(token.as_bytes(), &b) && !there.is_relay_token(token.as_bytes(), &a));
+        let node = here.node_token();
+        assert!(here.is_node_token(node.as_bytes()) && !there.is_node_token(node.as_bytes()));
+        assert!(!here.is_node_token(token.as_bytes()) && !here.is_relay_token(node.as_bytes(), &a));
         assert!(!here.is_relay_token(b"", &a) && !here.is_relay_token(&token.as_bytes()[..63], &a));
     }
 

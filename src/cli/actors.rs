@@ -68,37 +68,63 @@ pub async fn actors(client: &Client, json: bool, args: ActorsArgs) -> anyhow::Re
     print(table)
 }
 
-/// Prints the modules of the room, and the reason why each of its actors on the node at `--ops` waits. Also
-/// prints the modules that would accept the room now.
+/// Prints the modules of the room with the reasons of their choice, the condition that the room waits for, and
+/// the modules that would accept the room now. Also prints what the room's actors on each node wait for.
 pub async fn explain(client: &Client, json: bool, id: &str) -> anyhow::Result<()> {
     let room = client.get(&["rooms", id]).await?["room"].take();
     let modules = client.get(&["modules"]).await?;
     let mut actors = flat(client.actors().await?);
+    let everywhere = client.room_actors(id).await?;
     let readiness = client.readiness().await?;
     let lost_store = lost_store(&actors);
     let name = format!("room:{id}");
     actors.retain(|actor| actor["name"] == *name);
     if json {
-        return print_json(
-            &json!({ "room": room, "modules": modules, "actors": actors, "readiness": readiness }),
-        );
+        let (nodes, waits) = (&everywhere["nodes"], &everywhere["waitsFor"]);
+        return print_json(&json!({
+            "room": room,
+            "modules": modules,
+            "actors": actors,
+            "nodes": nodes,
+            "waitsFor": waits,
+            "readiness": readiness,
+        }));
     }
     let mut text = summary(id, &room, &Rfc3339(UnixMs(now())).to_string()) + lost_store;
+    if let Some(condition) = everywhere["waitsFor"].as_str() {
+        text += &format!("It waits: {condition}.\n");
+    }
     text += &not_ready(&readiness);
     for (kind, side) in [("januses", "janus"), ("mixers", "mixer")] {
-        text += &placement(side, &cell(&room[side]["id"]), &modules[kind]);
+        text += &placement(side, &room[side], &modules[kind]);
     }
-    text += "\nActors of this room on the node at --ops\n";
-    let now = now();
-    for actor in &actors {
-        text +=
-            &format!("  {} ({}): {}\n", cell(&actor["path"]), cell(&actor["kind"]), cell(&actor["state"]));
-        text += &lines_of(actor, now);
+    print(text + &actors_of_nodes(&everywhere, now()))
+}
+
+/// Returns the actors of a room on each node, with what they wait for.
+fn actors_of_nodes(everywhere: &Value, now: u64) -> String {
+    let mut text = String::new();
+    for answer in everywhere["nodes"].as_array().into_iter().flatten() {
+        let (node, actors) = (cell(&answer["node"]), answer["actors"].as_array());
+        if let Some(error) = answer["error"].as_str() {
+            text += &format!("\nNode {node} does not say what it does: {error}\n");
+        }
+        for (n, actor) in actors.into_iter().flatten().enumerate() {
+            if n == 0 {
+                text += &format!("\nOn node {node}\n");
+            }
+            let (path, kind, state) = (&actor["path"], &actor["kind"], &actor["state"]);
+            text += &format!("  {} ({}): {}\n", cell(path), cell(kind), cell(state));
+            text += &lines_of(actor, now);
+        }
     }
-    if actors.is_empty() {
-        text += "  none: its Janus and mixer are on other nodes, or the room is off air\n";
+    if text.is_empty() {
+        text += "\nNo node does anything for this room: it is off air.\n";
     }
-    print(text)
+    if let Some(error) = everywhere["error"].as_str() {
+        text += &format!("\nOther nodes were not asked: {error}\n");
+    }
+    text
 }
 
 /// Returns a sentence for `explain` if the node of these actors does not follow the store.
@@ -143,16 +169,22 @@ fn summary(id: &str, room: &Value, now: &str) -> String {
     format!("{id} is {meaning}.\n")
 }
 
-/// Returns a text with the assigned module, the modules that accept rooms, and the reasons why the other
-/// modules do not.
-fn placement(side: &str, assigned: &str, modules: &Value) -> String {
+/// Returns a text with the assigned module and the reason of its choice, the modules that accept rooms, and
+/// the reasons why the other modules do not.
+fn placement(side: &str, assigned: &Value, modules: &Value) -> String {
+    let (assigned, chosen) = (cell(&assigned["id"]), cell(&assigned["reason"]));
     let modules: Vec<&Value> = modules.as_array().into_iter().flatten().collect();
+    let chosen = if chosen.is_empty() { chosen } else { format!(" It was chosen because: {chosen}.") };
     let mut text = match modules.iter().find(|module| module["id"] == *assigned) {
         _ if assigned.is_empty() => {
             format!("\nIt has no {side}: modules are assigned when the room starts.\n")
         }
-        Some(_) => format!("\nIts {side} is {assigned}.\n"),
-        None => format!("\nIts {side} is {assigned}, which has no heartbeat; the room moves to another.\n"),
+        Some(_) => format!("\nIts {side} is {assigned}.{chosen}\n"),
+        None => {
+            format!(
+                "\nIts {side} is {assigned}, which has no heartbeat; the room moves to another.{chosen}\n"
+            )
+        }
     };
     let mut free: Vec<&&Value> = modules.iter().filter(|module| module["pickable"] == true).collect();
     free.sort_by_key(|module| module["load"].as_u64());
@@ -163,7 +195,9 @@ fn placement(side: &str, assigned: &str, modules: &Value) -> String {
     }
     for module in &free {
         let (load, capacity) = (cell(&module["load"]), cell(&module["capacity"]));
-        text += &format!("  {}: {load} of {capacity} rooms\n", cell(&module["id"]));
+        let busy = module["machineLoad"]["busyPercent"].as_u64();
+        let busy = busy.map_or(String::new(), |busy| format!(", its machine is {busy} % busy"));
+        text += &format!("  {}: {load} of {capacity} rooms{busy}\n", cell(&module["id"]));
     }
     for module in modules.iter().filter(|module| module["pickable"] != true) {
         text += &format!("  {}: takes no room, {}\n", cell(&module["id"]), cell(&module["reason"]));
@@ -224,14 +258,32 @@ mod tests {
         let modules = json!([
             { "id": "j1", "load": 60, "capacity": 60, "pickable": false, "reason": "full" },
             { "id": "j2", "load": 9, "capacity": 60, "pickable": true },
-            { "id": "j3", "load": 2, "capacity": 60, "pickable": true },
+            { "id": "j3", "load": 2, "capacity": 60, "pickable": true, "machineLoad": { "busyPercent": 12 } },
         ]);
-        let text = placement("janus", "j1", &modules);
-        let expected = "\nIts janus is j1.\n\
+        let reason = "it had 1 of 60 rooms, j2 9 of 60";
+        let text = placement("janus", &json!({ "id": "j1", "reason": reason }), &modules);
+        let expected = "\nIts janus is j1. It was chosen because: it had 1 of 60 rooms, j2 9 of 60.\n\
                         Placed now, it would go to the less loaded of two drawn at random:\n  \
-                        j3: 2 of 60 rooms\n  j2: 9 of 60 rooms\n  j1: takes no room, full\n";
+                        j3: 2 of 60 rooms, its machine is 12 % busy\n  j2: 9 of 60 rooms\n  j1: takes no room, full\n";
         assert_eq!(text, expected);
-        assert!(placement("mixer", "m9", &json!([])).contains("m9, which has no heartbeat"));
+        let lost = placement("mixer", &json!({ "id": "m9" }), &json!([]));
+        assert!(lost.contains("m9, which has no heartbeat"));
+    }
+
+    #[test]
+    fn nodes_show_waits_and_errors() {
+        let actor = json!({ "path": "node/mixers/room:tea", "kind": "mixer_room", "state": "waiting",
+                            "reason": "Janus j1 has not created the room" });
+        let everywhere = json!({ "nodes": [
+            { "node": "n1", "actors": [] },
+            { "node": "n2", "actors": [actor] },
+            { "node": "n3", "error": "it has no address" },
+        ] });
+        let expected = "\nOn node n2\n  node/mixers/room:tea (mixer_room): waiting\n    \
+                        waits for or does: Janus j1 has not created the room\n\n\
+                        Node n3 does not say what it does: it has no address\n";
+        assert_eq!(actors_of_nodes(&everywhere, 0), expected);
+        assert!(actors_of_nodes(&json!({ "nodes": [] }), 0).contains("No node does anything"));
     }
 
     #[test]

@@ -136,6 +136,15 @@ impl Client {
         self.request(Method::GET, joined(&self.ops, &["actors"]), None, "--ops or STENTOR_OPS").await
     }
 
+    /// Returns the actors of a room on every node, as the node at `--ops` collects them.
+    ///
+    /// # Errors
+    /// See [`Self::call`].
+    pub async fn room_actors(&self, room: &str) -> anyhow::Result<Value> {
+        let url = joined(&self.ops, &["dashboard", "rooms", room, "actors"]);
+        self.request(Method::GET, url, None, "--ops or STENTOR_OPS").await
+    }
+
     /// Returns the answer to `GET /readyz` of the node at `--ops`, also if it is not ready.
     ///
     /// # Errors

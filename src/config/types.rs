@@ -130,6 +130,12 @@ impl Config {
         self.listen.relay.or((!self.secure().hls).then_some(self.listen.hls))
     }
 
+    /// Returns the address at which other nodes fetch from this node and ask it; `None`: nowhere.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        let roles = self.node.roles;
+        self.relay_address().filter(|_| roles.mixer || roles.hls || self.listen.relay.is_some())
+    }
+
     /// Returns the base of the URLs at which other nodes fetch from this node in the private network, without
     /// a trailing slash.
     pub fn private_hls_url(&self) -> String {

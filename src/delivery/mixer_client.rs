@@ -16,8 +16,8 @@ use crate::auth::Secrets;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::recording::RecordingId;
 use crate::domain::relay_protocol::{
-    EARLIER_WINDOW, ENDED, FORWARDED, LAST, LISTENERS, LIVE, NEXT, REWIND, REWIND_FILE, REWIND_TAKEN, TOKEN,
-    WINDOW,
+    EARLIER_WINDOW, ENDED, FORWARDED, LAST, LISTENERS, LIVE, NEXT, NODE, REWIND, REWIND_FILE, REWIND_TAKEN,
+    TOKEN, WINDOW,
 };
 use crate::domain::relay_room::{self, Outcome, Position, Upstream};
 use crate::domain::rewind::RewindUpdate;
@@ -207,8 +207,26 @@ impl MixerClient {
         self.metrics.relay_request("rewind", outcome(&answer));
     }
 
+    /// Returns the answer of the node at this URL to a question about its rooms.
+    ///
+    /// # Errors
+    /// The node does not answer, or refuses; the text says why.
+    pub async fn node(&self, base: &str, path: &str) -> Result<Bytes, String> {
+        let url = format!("{base}{NODE}{path}");
+        let got = self.send(url, vec![(TOKEN, self.secrets.node_token())]).await;
+        let answer = got.and_then(|got| match got.status {
+            StatusCode::OK => Ok(got.body),
+            status => Err(format!("it responded with {status}{}", remedy(status))),
+        });
+        self.metrics.relay_request("node", if answer.is_ok() { "ok" } else { "failed" });
+        answer
+    }
+
     async fn get(&self, room: &RoomId, url: String, headers: &[Header]) -> Result<MixerResponse, String> {
-        let headers = [&[(TOKEN, self.secrets.relay_token(room))], headers].concat();
+        self.send(url, [&[(TOKEN, self.secrets.relay_token(room))], headers].concat()).await
+    }
+
+    async fn send(&self, url: String, headers: Vec<Header>) -> Result<MixerResponse, String> {
         let ((mut answer, answered), timeout) = (oneshot::channel(), self.timeout);
         self.arbiter.spawn_fn(move || {
             actix::spawn(async move {

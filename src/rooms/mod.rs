@@ -18,6 +18,7 @@ mod fake_store;
 mod ledger;
 mod moderation;
 mod modules;
+pub mod nodes;
 mod orphans;
 mod outputs;
 mod pending_starts;

@@ -63,10 +63,8 @@ impl PendingStart<'_> {
             pick(kind, &modules, &load(kind, directory, &placed), random)
                 .map_err(|refused| StartDenied::not_pickable(kind, refused))
         };
-        let placement = Placement {
-            janus_id: choose(ModuleKind::Janus, random[0])?,
-            mixer_id: choose(ModuleKind::Mixer, random[1])?,
-        };
+        let placement =
+            Placement::of(choose(ModuleKind::Janus, random[0])?, choose(ModuleKind::Mixer, random[1])?);
         self.placed = true;
         placed.insert(self.room.clone(), PendingPlacement { placement: placement.clone(), holders: 1 });
         Ok(placement)

@@ -92,7 +92,11 @@ impl House {
         RoomMove {
             room: RoomId::new("demo").unwrap(),
             live_revision: live.mod_revision,
-            to: Placement { janus_id: live.janus_id.clone(), mixer_id: module("two") },
+            to: Placement {
+                janus_id: live.janus_id.clone(),
+                mixer_id: module("two"),
+                reasons: Default::default(),
+            },
             leaves: vec![Eviction { kind: ModuleKind::Mixer, from: module("one"), cause: Cause::Vanished }],
         }
     }

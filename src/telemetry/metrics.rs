@@ -294,7 +294,8 @@ impl Metrics {
         self.0.invalid_keys.set(count as i64);
     }
 
-    /// Counts a request to a mixer node. `what`: `playlist`, `file`, `rewind`, `window` or `recording`.
+    /// Counts a request to a mixer node. `what`: `playlist`, `file`, `rewind`, `window`,
+    /// `recording` or `node`.
     pub fn relay_request(&self, what: &'static str, outcome: &'static str) {
         self.0.relay_requests.with_label_values(&[what, outcome]).inc();
     }

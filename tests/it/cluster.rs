@@ -3,6 +3,7 @@
 mod anchors;
 mod captions;
 mod drain;
+mod explain;
 mod housekeeping;
 mod invalid_values;
 mod leader;

@@ -159,6 +159,7 @@ impl House {
             handover: None,
             epoch: Epoch(1),
             trace: None,
+            placement_reasons: Default::default(),
         };
         let txn = Txn::new()
             .put(key(RoomPart::Meta), serde_json::to_vec(&meta).unwrap())

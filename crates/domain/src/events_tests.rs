@@ -45,7 +45,7 @@ fn accepted(admission: Admission<RoomWrite>) -> RoomWrite {
 
 fn placement(name: &str) -> Placement {
     let id = |kind: &str| ModuleId::new(&format!("{kind}-{name}")).unwrap();
-    Placement { janus_id: id("j"), mixer_id: id("m") }
+    Placement { janus_id: id("j"), mixer_id: id("m"), reasons: Default::default() }
 }
 
 fn started(room: &Room) -> RoomWrite {

@@ -27,7 +27,7 @@ use super::handover::{StaleKeys, outgoing_mixer};
 use super::ids::{ModuleId, RoomId};
 use super::keys::{ModuleKind, ModulePart};
 use super::model::{Health, LiveMeta, LiveStatus, Mark, MarkLabel};
-use super::placement::{Load, Placement, assigned, load_on, pick_if};
+use super::placement::{Load, ModuleChoice, Placement, assigned, load_on, pick_if};
 use super::view::{ModuleView, Modules, RoomView, Rooms, StoredValue};
 
 pub use eviction::{Cause, Eviction};
@@ -354,15 +354,17 @@ impl PlacementRound<'_> {
         due: Vec<Eviction>,
         random: [f64; 2],
     ) -> (Placement, Vec<Eviction>, Vec<String>) {
-        let mut to = Placement { janus_id: live.janus_id.clone(), mixer_id: live.mixer_id.clone() };
+        let reasons = *live.placement_reasons.clone();
+        let mut to = Placement { janus_id: live.janus_id.clone(), mixer_id: live.mixer_id.clone(), reasons };
         let (mut leaves, mut stuck) = (Vec::new(), Vec::new());
         for leaving in due {
             match self.pick(room, &leaving, random) {
-                Ok(taken) => {
-                    *self.load[leaving.kind as usize].entry(taken.clone()).or_default() += 1;
+                Ok(ModuleChoice { id, reason }) => {
+                    *self.load[leaving.kind as usize].entry(id.clone()).or_default() += 1;
+                    *to.reasons.of_mut(leaving.kind) = Some(format!("{leaving}; {reason}"));
                     match leaving.kind {
-                        ModuleKind::Janus => to.janus_id = taken,
-                        ModuleKind::Mixer => to.mixer_id = taken,
+                        ModuleKind::Janus => to.janus_id = id,
+                        ModuleKind::Mixer => to.mixer_id = id,
                     }
                     leaves.push(leaving);
                 }
@@ -377,7 +379,7 @@ impl PlacementRound<'_> {
     ///
     /// # Errors
     /// No module takes the room; the text says why.
-    fn pick(&self, room: &RoomId, leaving: &Eviction, random: [f64; 2]) -> Result<ModuleId, String> {
+    fn pick(&self, room: &RoomId, leaving: &Eviction, random: [f64; 2]) -> Result<ModuleChoice, String> {
         let Eviction { kind, from, cause } = leaving;
         let given_up = self.me.given_up.get(room).filter(|_| *kind == ModuleKind::Mixer);
         let tried = |id: &ModuleId| given_up.is_some_and(|by| by.contains_key(id));

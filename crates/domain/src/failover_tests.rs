@@ -75,13 +75,13 @@ fn only_movable_module_is_replaced() {
     house.at(20_000);
     let due = house.at(30_500);
     let [moved] = &due.moves[..] else { panic!("another Janus takes the room: {due:?}") };
-    assert_eq!(moved.to, Placement { janus_id: id("b"), mixer_id: id("a") });
+    assert_eq!(places(&moved), ["b", "a"]);
     assert_eq!(moved.leaves.iter().map(|left| left.kind).collect::<Vec<_>>(), [ModuleKind::Janus]);
     assert!(due.waits.iter().any(|why| why.contains("no mixer takes the room")), "{due:?}");
     house.apply(&due.moves[0]);
     house.mixers.insert("b".into(), (Health::Healthy, None));
     let due = house.at(31_500);
-    assert_eq!(due.moves[0].to, Placement { janus_id: id("b"), mixer_id: id("b") });
+    assert_eq!(places(&due.moves[0]), ["b", "b"]);
 }
 
 #[test]
@@ -168,8 +168,11 @@ fn unhealthy_module_loses_rooms_after_delay() {
     house.at(20_000);
     assert!(house.at(21_900).moves.is_empty());
     let due = house.at(22_000);
-    assert_eq!(due.moves[0].to, Placement { janus_id: id("b"), mixer_id: id("b") });
+    assert_eq!(places(&due.moves[0]), ["b", "b"]);
     assert_eq!(due.moves[0].leaves[0].cause, Cause::Unhealthy);
+    let reasons = &due.moves[0].to.reasons;
+    assert_eq!(reasons.janus.as_deref(), Some("janus a does not work; no other janus took rooms"));
+    assert_eq!(reasons.mixer, None, "the room keeps its mixer, with the earlier reason");
 }
 
 #[test]
@@ -352,6 +355,7 @@ impl House {
             handover: None,
             epoch: Epoch(1),
             trace: None,
+            placement_reasons: Default::default(),
         };
         let meta = Meta {
             pin: Pin::new("abc123").unwrap(),
@@ -441,6 +445,10 @@ impl House {
             }));
         });
     }
+}
+
+fn places(moved: &RoomMove) -> [&str; 2] {
+    [moved.to.janus_id.as_str(), moved.to.mixer_id.as_str()]
 }
 
 fn ms(ms: u64) -> Duration {

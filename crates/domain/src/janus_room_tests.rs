@@ -217,6 +217,7 @@ fn on_air(assigned: &ModuleId, made_by: &ModuleId, janus_room_id: u32) -> RoomVi
         epoch: Epoch(3),
         handover: None,
         trace: None,
+        placement_reasons: Default::default(),
     };
     let key = JanusState {
         id: made_by.clone(),

@@ -35,7 +35,8 @@ const RECOGNISERS: &str = "/captions/recognisers/";
 /// Prefix of the answers to ACME challenges, one per token.
 pub const ACME_CHALLENGES: &str = "/acme-challenges/";
 /// Prefix of the keys of running nodes, one per node.
-const NODES: &str = "/nodes/";
+/// Prefix of the records of nodes.
+pub const NODES: &str = "/nodes/";
 /// Separator between a room's id and a user's id.
 const USERS: &str = "users/";
 

@@ -310,6 +310,7 @@ fn view(epoch: u64, id: &str, janus_room_id: u32) -> RoomView {
         epoch: Epoch(epoch),
         handover: None,
         trace: None,
+        placement_reasons: Default::default(),
     };
     let key = JanusState {
         id: janus(id),

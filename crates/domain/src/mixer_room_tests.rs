@@ -237,6 +237,7 @@ fn on_air() -> (MixerRoom, RoomView) {
         handover: None,
         epoch: Epoch(1),
         trace: None,
+        placement_reasons: Default::default(),
     };
     let meta = Meta {
         pin: Pin::new("abc123").unwrap(),

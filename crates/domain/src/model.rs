@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::api_key::ApiKeyId;
 use super::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, RoomId, UnixMs};
+use super::placement::PlacementReasons;
 use super::profile::RoomProfile;
 use super::roles::RoomRole;
 use super::signalling::DisplayName;
@@ -117,6 +118,13 @@ pub struct LiveMeta {
     /// Span of the request that started the broadcast, if its trace is recorded.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace_context::lenient")]
     pub trace: Option<TraceContext>,
+    /// Reasons of the latest choice of each module.
+    #[serde(default, skip_serializing_if = "is_empty", deserialize_with = "PlacementReasons::lenient")]
+    pub placement_reasons: Box<PlacementReasons>,
+}
+
+fn is_empty(reasons: &PlacementReasons) -> bool {
+    reasons.is_empty()
 }
 
 impl LiveMeta {

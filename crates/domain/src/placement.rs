@@ -6,10 +6,13 @@
 //! loaded one is taken. This choice spreads the rooms nearly as evenly as taking the least loaded module. It
 //! also prevents all nodes of a cluster from choosing the same module at once.
 //!
-//! Owns that choice and the reason for each rejected module. Never writes and never generates random numbers.
+//! Owns that choice, its reason, and the reason for each rejected module. Never writes and never generates
+//! random numbers.
 
 use std::collections::BTreeMap;
 use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::ids::{ModuleId, RoomId};
 use super::keys::{ModuleKind, ModulePart};
@@ -19,11 +22,68 @@ use super::view::{ModuleView, Modules, RoomView};
 /// Number of rooms per module.
 pub type Load = BTreeMap<ModuleId, u32>;
 
+/// Longest text of a reason that is read from the store, in characters.
+const LONGEST_REASON: usize = 400;
+
 /// Modules that a room is assigned to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
     pub janus_id: ModuleId,
     pub mixer_id: ModuleId,
+    pub reasons: PlacementReasons,
+}
+
+/// Reasons why a room is assigned to its modules, for operators. `None`: not known, for instance because a
+/// node of an earlier version placed the room.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacementReasons {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub janus: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixer: Option<String>,
+}
+
+/// Module that was chosen for a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleChoice {
+    pub id: ModuleId,
+    /// Reason why this module was chosen and no other.
+    pub reason: String,
+}
+
+impl Placement {
+    /// Creates the placement on the modules that were chosen.
+    pub fn of(janus: ModuleChoice, mixer: ModuleChoice) -> Self {
+        let reasons = PlacementReasons { janus: Some(janus.reason), mixer: Some(mixer.reason) };
+        Self { janus_id: janus.id, mixer_id: mixer.id, reasons }
+    }
+}
+
+impl PlacementReasons {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns the reason for the module of this kind.
+    pub fn of_mut(&mut self, kind: ModuleKind) -> &mut Option<String> {
+        match kind {
+            ModuleKind::Janus => &mut self.janus,
+            ModuleKind::Mixer => &mut self.mixer,
+        }
+    }
+
+    /// Reads reasons without failing, because a room must not become unreadable through a text that is only
+    /// shown. Ignores reasons of another type, reasons that are too long, and those with control characters.
+    ///
+    /// # Errors
+    /// The value is no JSON.
+    pub fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<Self>, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let text = |side: &str| value[side].as_str().map(str::to_owned);
+        let shown =
+            |text: &String| text.chars().count() <= LONGEST_REASON && !text.chars().any(char::is_control);
+        Ok(Box::new(Self { janus: text("janus").filter(shown), mixer: text("mixer").filter(shown) }))
+    }
 }
 
 /// Two random units, uniform in `0.0..1.0`.
@@ -64,7 +124,7 @@ pub fn pick(
     modules: &Modules,
     load: &Load,
     random: RandomPair,
-) -> Result<ModuleId, NotPickable> {
+) -> Result<ModuleChoice, NotPickable> {
     pick_if(kind, modules, load, random, |_| true)
 }
 
@@ -76,7 +136,7 @@ pub fn pick_if(
     load: &Load,
     random: RandomPair,
     may: impl Fn(&ModuleId) -> bool,
-) -> Result<ModuleId, NotPickable> {
+) -> Result<ModuleChoice, NotPickable> {
     let mut candidates = Vec::new();
     let mut considered = Vec::new();
     for ((_, id), module) in modules.iter().filter(|((k, id), _)| *k == kind && may(id)) {
@@ -89,7 +149,7 @@ pub fn pick_if(
             Err(why) => considered.push((id.clone(), why)),
         }
     }
-    two_choice(candidates, random).ok_or(NotPickable { considered })
+    two_choice(kind, candidates, random).ok_or(NotPickable { considered })
 }
 
 /// Returns the capacity of the module, if it takes another room in addition to its `load`.
@@ -190,19 +250,40 @@ impl Candidate<'_> {
         }
         u64::from(self.rooms) * u64::from(other.capacity) > u64::from(other.rooms) * u64::from(self.capacity)
     }
+
+    /// Returns the reason why this candidate was taken and not `other`.
+    fn reason_against(&self, other: &Self) -> String {
+        if let Some((own, others)) = self.machine.zip(other.machine)
+            && others.is_above(own)
+        {
+            let (own, others) = (own.busy_percent, others.busy_percent);
+            return format!("its machine is {own} % busy, that of {} {others} %", other.id);
+        }
+        let Candidate { rooms, capacity, .. } = self;
+        let (id, others, of) = (other.id, other.rooms, other.capacity);
+        match other.is_fuller_than(self) {
+            true => format!("it had {rooms} of {capacity} rooms, {id} {others} of {of}"),
+            false => format!("it had {rooms} of {capacity} rooms, as loaded as {id}; drawn at random"),
+        }
+    }
 }
 
-fn two_choice(mut candidates: Vec<Candidate<'_>>, random: RandomPair) -> Option<ModuleId> {
+fn two_choice(
+    kind: ModuleKind,
+    mut candidates: Vec<Candidate<'_>>,
+    random: RandomPair,
+) -> Option<ModuleChoice> {
     if candidates.is_empty() {
         return None;
     }
     let first = candidates.swap_remove(index(candidates.len(), random[0]));
     if candidates.is_empty() {
-        return Some(first.id.clone());
+        let reason = format!("no other {} took rooms", kind.as_str());
+        return Some(ModuleChoice { id: first.id.clone(), reason });
     }
     let second = candidates.swap_remove(index(candidates.len(), random[1]));
-    let taken = if first.is_fuller_than(&second) { second } else { first };
-    Some(taken.id.clone())
+    let (taken, left) = if first.is_fuller_than(&second) { (second, first) } else { (first, second) };
+    Some(ModuleChoice { id: taken.id.clone(), reason: taken.reason_against(&left) })
 }
 
 fn index(len: usize, random: f64) -> usize {
@@ -278,8 +359,37 @@ mod tests {
         ]);
         let load = Load::from([(id("large"), 20), (id("small"), 1)]);
         for random in [[0.0, 0.0], [0.9, 0.0]] {
-            assert_eq!(pick(ModuleKind::Janus, &modules, &load, random).unwrap(), id("large"));
+            let taken = pick(ModuleKind::Janus, &modules, &load, random).unwrap();
+            let reason = "it had 20 of 100 rooms, small 1 of 4".to_owned();
+            assert_eq!(taken, ModuleChoice { id: id("large"), reason });
         }
+    }
+
+    #[test]
+    fn choice_names_its_reason() {
+        let reason = |modules: &Modules, load: &[(&str, u32)]| {
+            let load = load.iter().map(|(name, rooms)| (id(name), *rooms)).collect();
+            pick(ModuleKind::Janus, modules, &load, [0.0, 0.0]).unwrap().reason
+        };
+        let healthy = Some((Health::Healthy, 9));
+        let drained = modules([("a", healthy, None), ("b", healthy, Some(MarkLabel::Drained))]);
+        assert_eq!(reason(&drained, &[]), "no other janus took rooms");
+        let equal = modules([("a", healthy, None), ("b", healthy, None)]);
+        let drawn = "it had 2 of 9 rooms, as loaded as b; drawn at random";
+        assert_eq!(reason(&equal, &[("a", 2), ("b", 2)]), drawn);
+    }
+
+    #[test]
+    fn unusable_reasons_are_ignored() {
+        let read = |json: serde_json::Value| *PlacementReasons::lenient(json).unwrap();
+        let good = PlacementReasons { janus: Some("why".into()), mixer: None };
+        assert_eq!(read(serde_json::to_value(&good).unwrap()), good);
+        let long = "x".repeat(LONGEST_REASON + 1);
+        for json in [serde_json::json!({ "janus": 5, "mixer": long }), "text".into(), serde_json::Value::Null]
+        {
+            assert!(read(json).is_empty());
+        }
+        assert!(read(serde_json::json!({ "mixer": "\u{1b}[2J" })).is_empty());
     }
 
     #[test]
@@ -294,13 +404,18 @@ mod tests {
         };
         let taken = |a, b| {
             let modules = Modules::from([with("a", a), with("b", b)]);
-            pick(ModuleKind::Janus, &modules, &Load::from([(id("a"), 2), (id("b"), 1)]), [0.0, 0.0]).unwrap()
+            let load = Load::from([(id("a"), 2), (id("b"), 1)]);
+            let choice = pick(ModuleKind::Janus, &modules, &load, [0.0, 0.0]).unwrap();
+            (choice.id.to_string(), choice.reason)
         };
-        assert_eq!(taken(None, None), id("b"), "fewer rooms");
-        assert_eq!(taken(Some((20, 20)), Some((60, 30))), id("a"), "less busy");
-        assert_eq!(taken(Some((20, 20)), Some((30, 30))), id("b"), "about as busy: fewer rooms");
-        assert_eq!(taken(None, Some((60, 30))), id("b"), "an earlier version announces no load");
-        assert_eq!(taken(Some((80, 70)), Some((95, 90))), id("a"));
+        let (by_rooms, by_machine) =
+            ("it had 1 of 9 rooms, a 2 of 9", "its machine is 20 % busy, that of b 60 %");
+        let (a, b) = (|why: &str| ("a".to_owned(), why.to_owned()), ("b".to_owned(), by_rooms.to_owned()));
+        assert_eq!(taken(None, None), b, "fewer rooms");
+        assert_eq!(taken(Some((20, 20)), Some((60, 30))), a(by_machine), "less busy");
+        assert_eq!(taken(Some((20, 20)), Some((30, 30))), b, "about as busy: fewer rooms");
+        assert_eq!(taken(None, Some((60, 30))), b, "an earlier version announces no load");
+        assert_eq!(taken(Some((80, 70)), Some((95, 90))), a("no other janus took rooms"));
         let full = Modules::from([with("a", Some((95, 90)))]);
         let refused = pick(ModuleKind::Janus, &full, &Load::new(), [0.0, 0.0]).unwrap_err();
         assert_eq!(refused.to_string(), "a is overloaded: its processors are 95 % busy, 90 % with rooms");
@@ -323,7 +438,7 @@ mod tests {
                 pickable(view, load_on(&load, m)).is_ok()
             };
             match pick(ModuleKind::Janus, &modules, &load, random) {
-                Ok(taken) => prop_assert!(free(&taken)),
+                Ok(taken) => prop_assert!(free(&taken.id)),
                 Err(refused) => {
                     prop_assert_eq!(refused.considered.len(), fleet.len());
                     prop_assert!(names.iter().all(|n| !free(&id(n))));

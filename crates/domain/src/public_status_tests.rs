@@ -130,6 +130,7 @@ fn on_air(incarnation: &str) -> RoomView {
         handover: None,
         epoch,
         trace: None,
+        placement_reasons: Default::default(),
     };
     RoomView {
         live: versioned(live),

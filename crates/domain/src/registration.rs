@@ -31,6 +31,21 @@ pub struct NodeRecord {
     /// directory, so an equal `place` means that the earlier process has ended.
     pub place: String,
     pub version: String,
+    /// Port of `host` at which the node answers other nodes over plain http; absent: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+impl NodeRecord {
+    /// Returns the base of the URLs at which the node answers other nodes, if it does.
+    pub fn base_url(&self) -> Option<String> {
+        let (host, port) = (&self.host, self.port?);
+        Some(if host.contains(':') {
+            format!("http://[{host}]:{port}")
+        } else {
+            format!("http://{host}:{port}")
+        })
+    }
 }
 
 /// State of the key as it was read.
@@ -102,6 +117,15 @@ mod tests {
         assert_eq!(decided, Decision::Claim { over: 7 });
     }
 
+    #[test]
+    fn base_url_brackets_ipv6() {
+        assert_eq!(record("a", "here").base_url(), None, "an earlier version");
+        let at =
+            |host: &str| NodeRecord { host: host.into(), port: Some(80), ..record("a", "here") }.base_url();
+        assert_eq!(at("10.0.0.7").as_deref(), Some("http://10.0.0.7:80"));
+        assert_eq!(at("fd00::7").as_deref(), Some("http://[fd00::7]:80"));
+    }
+
     fn record(incarnation: &str, place: &str) -> NodeRecord {
         NodeRecord {
             host: "10.0.0.7".into(),
@@ -109,6 +133,7 @@ mod tests {
             incarnation: incarnation.into(),
             place: place.into(),
             version: "0".into(),
+            port: None,
         }
     }
 

@@ -2,8 +2,11 @@
 //!
 //! Media have the path `/relay/rooms/{room}/{name}`, where the name is a file name as in the listeners' URLs,
 //! [`WINDOW`], [`REWIND`], [`REWIND_TAKEN`] or [`REWIND_FILE`]. Recordings have the path
-//! `/relay/rooms/{room}/recordings/{recording}/{name}`.
+//! `/relay/rooms/{room}/recordings/{recording}/{name}`. Paths below [`NODE`] return data for operators.
 
+/// Start of the paths at which a node answers other nodes about its rooms and actors. The token of these
+/// requests belongs to no room.
+pub const NODE: &str = "/relay/node/";
 /// Request header: relay token of the room, which every node derives from `hls.secret`.
 pub const TOKEN: &str = "x-stentor-relay";
 /// Playlist request header: the wanted broadcast, as the public short form of its nonce.

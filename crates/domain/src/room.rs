@@ -306,6 +306,7 @@ fn assigned(
         handover: None,
         epoch,
         trace: None,
+        placement_reasons: Box::new(placement.reasons),
     };
     RoomWrite::Put { meta: Some(meta), live: Some(live) }
 }
@@ -317,11 +318,12 @@ fn assigned(
 pub fn next_assignment(view: &RoomView, placement: Placement, in_good_order: bool) -> Option<RoomWrite> {
     let (meta, live) = (view.meta.as_ref()?, view.live.as_ref()?);
     let epoch = meta.last_epoch.max(live.epoch).next();
-    let Placement { janus_id, mixer_id } = placement;
+    let Placement { janus_id, mixer_id, reasons } = placement;
+    let placement_reasons = Box::new(reasons);
     let handover = handover::begin(view).filter(|h| in_good_order && h.mixer_id != mixer_id).map(Box::new);
     view.is_open().then(|| RoomWrite::Put {
         meta: Some(Meta { last_epoch: epoch, ..meta.value.clone() }),
-        live: Some(LiveMeta { janus_id, mixer_id, epoch, handover, ..live.value.clone() }),
+        live: Some(LiveMeta { janus_id, mixer_id, epoch, handover, placement_reasons, ..live.value.clone() }),
     })
 }
 

@@ -338,7 +338,8 @@ fn stopped(room: RoomView) -> RoomView {
 }
 
 fn placement() -> Placement {
-    Placement { janus_id: ModuleId::new("j").unwrap(), mixer_id: ModuleId::new("m").unwrap() }
+    let id = |name| ModuleId::new(name).unwrap();
+    Placement { janus_id: id("j"), mixer_id: id("m"), reasons: Default::default() }
 }
 
 fn nonce() -> Nonce {

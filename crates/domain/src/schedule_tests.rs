@@ -203,5 +203,6 @@ fn room(name: &str) -> RoomId {
 }
 
 fn placement() -> Placement {
-    Placement { janus_id: ModuleId::new("j").unwrap(), mixer_id: ModuleId::new("m").unwrap() }
+    let id = |name| ModuleId::new(name).unwrap();
+    Placement { janus_id: id("j"), mixer_id: id("m"), reasons: Default::default() }
 }

@@ -18,7 +18,7 @@ pub(super) fn listen(r: &mut Reader) -> ListenConfig {
         hls: r.read("listen.hls", "127.0.0.1:8080", "HLS and the pages of listeners.", listener),
         relay: r.optional(
             "listen.relay",
-            "Private address without TLS at which listener nodes fetch from this mixer; null: listen.hls.",
+            "Private address without TLS at which other nodes fetch, and ask about rooms; null: listen.hls.",
             listener,
         ),
         redirect: r.optional(

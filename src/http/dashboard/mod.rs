@@ -12,6 +12,7 @@
 mod feed;
 mod operators;
 mod overview;
+mod peers;
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +38,7 @@ use super::ops::OpsSource;
 use feed::{Feed, Viewer};
 pub use operators::Operators;
 pub use overview::OverviewSources;
+pub use peers::configure as configure_peers;
 
 /// Interval between snapshots.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(2);
@@ -67,6 +69,25 @@ impl Dashboard {
 
     /// Renders the snapshots and records the history until [`close`](Self::close).
     pub async fn run(self: Arc<Self>) {
+        tokio::join!(self.publish(), self.follow_other_nodes());
+    }
+
+    /// Fetches the figures that only other nodes have, while somebody views the overview.
+    async fn follow_other_nodes(&self) {
+        let mut ticks = tokio::time::interval(SNAPSHOT_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if self.overview.is_closed() {
+                return;
+            }
+            if self.overview.has_viewers() {
+                self.fetch_figures().await;
+            }
+        }
+    }
+
+    async fn publish(&self) {
         let mut ticks = tokio::time::interval(SNAPSHOT_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for tick in 0_u64.. {
@@ -116,7 +137,8 @@ pub fn configure(config: &mut ServiceConfig, dashboard: Data<Dashboard>) {
         .app_data(dashboard)
         .service(only_get("/dashboard/live", live))
         .service(only_get("/dashboard/actors", actors))
-        .service(only_get("/dashboard/rooms/{id}", room));
+        .service(only_get("/dashboard/rooms/{id}", room))
+        .service(only_get("/dashboard/rooms/{id}/actors", room_actors));
     operators::configure(config);
 }
 
@@ -139,6 +161,15 @@ async fn room(room: RoomPath, dashboard: Data<Dashboard>) -> Result<HttpResponse
     let detail = dashboard.sources.room(&room.0).await;
     let detail = detail.ok_or_else(|| ApiError::new(Code::RoomNotFound, "there is no such room"))?;
     Ok(HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(detail))
+}
+
+/// Returns the reason why a room does not work fully, and its actors on each node of the installation.
+async fn room_actors(room: RoomPath, dashboard: Data<Dashboard>) -> Result<HttpResponse, ApiError> {
+    let missing = dashboard.sources.missing(&room.0);
+    let missing = missing.ok_or_else(|| ApiError::new(Code::RoomNotFound, "there is no such room"))?;
+    let mut answer = dashboard.actors_everywhere(&room.0).await;
+    answer["waitsFor"] = json!(missing);
+    Ok(HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(answer))
 }
 
 fn streamed(request: &HttpRequest, first: Option<Bytes>, viewer: Viewer) -> HttpResponse {

@@ -8,9 +8,10 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::peers::{RemoteFigures, RoomFigures};
 use super::since;
-use crate::delivery::Streams;
 use crate::delivery::listener_counter::Listeners;
+use crate::delivery::{Peers, Streams};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs, UserId};
 use crate::domain::keys::ModuleKind;
 use crate::domain::model::UserRole;
@@ -18,7 +19,7 @@ use crate::domain::public_status::missing;
 use crate::domain::reported_anchors::reported;
 use crate::domain::room::RoomStatus;
 use crate::domain::schedule::StartTime;
-use crate::domain::view::Modules;
+use crate::domain::view::{Modules, RoomView};
 use crate::http::anchors::{PresentUsers, members};
 use crate::http::ops::{OpsSource, Readiness};
 use crate::http::rest::ModuleBody;
@@ -47,6 +48,9 @@ pub struct OverviewSources {
     pub anchors: Option<Arc<PresentUsers>>,
     pub talking: Box<TalkingUsers>,
     pub heartbeats: HeartbeatAges,
+    /// Client of the other nodes; `None` if this node is alone.
+    pub peers: Option<Peers>,
+    pub remote: RemoteFigures,
 }
 
 /// For each module, the last change of its heartbeat that this node saw: revision and time of the change.
@@ -96,10 +100,9 @@ struct RoomLine {
     anchors: usize,
     talking: usize,
     listeners: usize,
-    /// Age of the newest audio, if this node mixes the room.
-    media_age_ms: Option<u64>,
-    /// Figures of the mix, such as silent and clipped seconds, if this node mixes the room.
-    mix: Option<Value>,
+    /// Figures of the node that mixes the room.
+    #[serde(flatten)]
+    figures: RoomFigures,
 }
 
 #[derive(Serialize)]
@@ -201,8 +204,11 @@ impl OverviewSources {
         let live = room.view.live.as_ref();
         let anchors: Vec<_> =
             reported(&room.view).map_or_else(Vec::new, |known| known.anchors.keys().cloned().collect());
-        let mixed_here = live.and_then(|live| self.streams.of_live(&room.id, &live.nonce));
-        let newest = mixed_here.and_then(|stream| stream.stats().last_part_at);
+        let figures = match live {
+            Some(live) if live.mixer_id == self.me => self.figures_of(&room.id, &room.view, mixes),
+            Some(_) => self.remote.of(&room.id).unwrap_or_default(),
+            None => RoomFigures::default(),
+        };
         RoomLine {
             title: room.meta.profile.title.as_ref().map(|title| title.as_str().to_owned()),
             status: room.status,
@@ -214,10 +220,36 @@ impl OverviewSources {
             talking: (self.talking)(&room.id, &anchors).len(),
             anchors: anchors.len(),
             listeners: self.listeners.of(&room.id, &room.view),
-            media_age_ms: newest.map(since),
-            mix: mixes.remove(room.id.as_str()),
+            figures,
             id: room.id,
         }
+    }
+
+    fn figures_of(&self, id: &RoomId, view: &RoomView, mixes: &mut HashMap<String, Value>) -> RoomFigures {
+        let live = view.live.as_ref();
+        let stream = live.and_then(|live| self.streams.of_live(id, &live.nonce));
+        let newest = stream.and_then(|stream| stream.stats().last_part_at);
+        RoomFigures { media_age_ms: newest.map(since), mix: mixes.remove(id.as_str()) }
+    }
+
+    /// Returns the figures of the rooms that this node mixes, by room.
+    pub(super) fn figures(&self, node: &dyn OpsSource) -> HashMap<String, RoomFigures> {
+        let (rooms, mut mixes) = (self.rooms.directory().rooms(), node.mixes());
+        let mixed = |view: &RoomView| view.live.as_ref().is_some_and(|live| live.mixer_id == self.me);
+        let mixed = rooms.iter().filter(|(_, view)| mixed(view));
+        mixed.map(|(id, view)| (id.to_string(), self.figures_of(id, view, &mut mixes))).collect()
+    }
+
+    /// Returns the mixers that rooms are assigned to.
+    pub(super) fn mixers(&self) -> BTreeSet<ModuleId> {
+        let rooms = self.rooms.directory().rooms();
+        rooms.values().filter_map(|view| Some(view.live.as_ref()?.mixer_id.clone())).collect()
+    }
+
+    /// Returns the reason why a room does not work fully, if there is one; `None` if there is no such room.
+    pub(super) fn missing(&self, id: &RoomId) -> Option<Option<String>> {
+        let directory = self.rooms.directory();
+        directory.room(id).map(|view| missing(&view, &directory.modules()))
     }
 
     /// Returns the details of a room; `None` if there is no such room.

@@ -189,6 +189,8 @@ impl House {
             anchors: None,
             talking: Box::new(|_: &RoomId, _: &[UserId]| BTreeSet::new()),
             heartbeats: <_>::default(),
+            peers: None,
+            remote: <_>::default(),
         };
         let secrets = Secrets { jwt: vec![], hls: Secret(vec![7; 32]), janus_room: Secret(vec![]) };
         let (operator, reader) =

@@ -139,6 +139,9 @@ pub(super) struct AssignedJanus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     status: Option<JanusStatus>,
+    /// Reason why this Janus instance was chosen; absent if a node of an earlier version chose it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 /// Mixer to which a room is assigned.
@@ -148,6 +151,9 @@ pub(super) struct AssignedMixer {
     id: String,
     /// True if the mixer has taken the room, has not given it up, and is available.
     listening: bool,
+    /// Reason why this mixer was chosen; absent if a node of an earlier version chose it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 /// Answer with one room.
@@ -330,8 +336,16 @@ impl RoomBody {
             end_reason: meta.last_end,
             profile: (*meta.profile).clone(),
             epoch: live.map(|l| l.epoch.0),
-            janus: live.map(|l| AssignedJanus { id: l.janus_id.to_string(), status: room.janus }),
-            mixer: live.map(|l| AssignedMixer { id: l.mixer_id.to_string(), listening: room.listening }),
+            janus: live.map(|l| AssignedJanus {
+                id: l.janus_id.to_string(),
+                status: room.janus,
+                reason: l.placement_reasons.janus.clone(),
+            }),
+            mixer: live.map(|l| AssignedMixer {
+                id: l.mixer_id.to_string(),
+                listening: room.listening,
+                reason: l.placement_reasons.mixer.clone(),
+            }),
             recording: in_force(&room.view).map(|request| request.id.to_string()),
             anchors: counts.anchors,
             listeners: counts.listeners,

@@ -436,5 +436,5 @@ fn place(r: &Request, random: [f64; 2]) -> Result<Placement, StartDenied> {
         pick(kind, &r.modules, &r.load[kind as usize], random)
             .map_err(|no| StartDenied::not_pickable(kind, no))
     };
-    Ok(Placement { janus_id: choose(ModuleKind::Janus)?, mixer_id: choose(ModuleKind::Mixer)? })
+    Ok(Placement::of(choose(ModuleKind::Janus)?, choose(ModuleKind::Mixer)?))
 }

@@ -254,6 +254,7 @@ fn live(epoch: Epoch, status: LiveStatus) -> LiveMeta {
         epoch,
         handover: None,
         trace: None,
+        placement_reasons: Default::default(),
     }
 }
 

@@ -146,6 +146,7 @@ mod tests {
             epoch: Epoch(1),
             handover: None,
             trace: None,
+            placement_reasons: Default::default(),
         };
         let request = |id| RecordingRequest {
             id: RecordingId::random(id),

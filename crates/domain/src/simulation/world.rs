@@ -161,6 +161,7 @@ impl World {
             handover: None,
             epoch: Epoch(self.epoch),
             trace: None,
+            placement_reasons: Default::default(),
         };
         self.put(RoomPart::LiveMeta, &live);
     }
