@@ -54,6 +54,7 @@ prometheus|has promtool
 tmux|has tmux
 wrk|has wrk
 iproute2|has ip
+nftables|has nft
 systemd|has systemd-analyze
 faketime|has faketime
 bsdextrautils|has column

@@ -3,6 +3,7 @@
 //! Owns: the checks, and a remedy for each failure. Does not change anything, except that it starts its own
 //! Janus instance in a temporary folder, and ends this instance.
 
+mod network;
 mod shared;
 
 use std::io::ErrorKind;
@@ -10,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::child_account::child_account;
@@ -38,7 +40,7 @@ const LIVEZ_TIMEOUT: Duration = Duration::from_secs(2);
 const RUN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Result of one check.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     pub subject: &'static str,
     pub verdict: Verdict,
@@ -46,7 +48,8 @@ pub struct Finding {
     pub text: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Good,
     /// The node works, but with limitations.
@@ -83,7 +86,12 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
         findings.extend(config.recording.dir.as_deref().and_then(disk_space));
     }
     findings.push(descriptors());
-    findings.extend(sockets(config).await);
+    let running = is_alive(config.listen.ops).await;
+    findings.extend(sockets(config, running).await);
+    if !running {
+        findings.extend(network::udp_ports(config));
+    }
+    findings.push(network::firewall(config).await);
     findings.extend(config.tls.certificate.as_ref().map(certificate));
     if config.tls.acme.is_on() {
         findings.extend(acme_findings(config).await);
@@ -176,8 +184,8 @@ fn descriptors() -> Finding {
 }
 
 /// Tries the listening addresses, unless a node already serves at them.
-async fn sockets(config: &Config) -> Vec<Finding> {
-    if is_alive(config.listen.ops).await {
+async fn sockets(config: &Config, running: bool) -> Vec<Finding> {
+    if running {
         let text = format!("a node runs: it answers at listen.ops, {}", config.listen.ops);
         let mut findings = vec![Finding::of("addresses", Ok(text))];
         findings.extend(readiness(config.listen.ops).await);
@@ -190,10 +198,8 @@ async fn sockets(config: &Config) -> Vec<Finding> {
         ("listen.hls", config.listen.hls, roles.hls || roles.mixer),
         ("listen.ops", config.listen.ops, true),
     ];
-    let optional = [
-        ("listen.relay", config.listen.relay, roles.mixer),
-        ("listen.redirect", config.listen.redirect, true),
-    ];
+    let optional =
+        [("listen.relay", config.listen.relay, true), ("listen.redirect", config.listen.redirect, true)];
     let optional = optional.into_iter().filter_map(|(key, address, wanted)| Some((key, address?, wanted)));
     let tried =
         sockets.into_iter().chain(optional).filter(|(.., wanted)| *wanted).map(|(key, address, _)| {

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use stentor::app::doctor::{self, Verdict};
+use stentor::app::doctor::{self, Finding, Verdict};
 use stentor::app::reload;
 use stentor::app::service_manager::Environment;
 use stentor::config::{self, Config, ConfigErrors, ConfigFile, EffectiveKey, LoadInput};
@@ -58,8 +58,9 @@ enum Command {
     Demo(DemoArgs),
     /// Print the effective configuration and the source of each value, or all its errors.
     CheckConfig(CheckArgs),
-    /// Check this machine: Janus, FFmpeg, backends, addresses, limits. Each line has the result or a remedy.
-    Doctor(ConfigArgs),
+    /// Check this machine: Janus, FFmpeg, backends, addresses, ports, firewall, limits. Each line has the result
+    /// or a remedy.
+    Doctor(DoctorArgs),
     /// Print the OpenAPI document of the room API and of the listener channel.
     Openapi,
     /// Print a completion script for a shell.
@@ -150,8 +151,8 @@ enum Control {
         #[command(flatten)]
         node: NodeArgs,
     },
-    /// Show the Janus and mixer of a room, the reason for each wait, and the modules that would accept the
-    /// room now.
+    /// Show why a room is placed where it is, what its actors on all nodes wait for, and where it would be
+    /// placed now.
     Explain {
         #[command(flatten)]
         node: NodeArgs,
@@ -180,6 +181,15 @@ pub struct CheckArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print JSON instead of lines.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
     #[command(flatten)]
     config: ConfigArgs,
@@ -197,7 +207,9 @@ impl Cli {
                 config.input().and_then(|input| Demo::prepare(input, tls)).map(demo)
             }
             Command::Serve(args) => args.read().map(|read| serve(read, args)),
-            Command::Doctor(args) => args.read().map(|(config, _)| doctor(&config)),
+            Command::Doctor(DoctorArgs { config, json }) => {
+                config.read().map(|(config, _)| doctor(&config, json))
+            }
             Command::Openapi => Ok(ended(openapi(), print_error)),
             Command::Completions { shell } => Ok(ended(completions(shell), print_error)),
             Command::Man { folder } => Ok(ended(man(&folder), print_error)),
@@ -315,11 +327,24 @@ fn check_config(input: LoadInput) -> Result<ExitCode, ConfigErrors> {
     Ok(ended(output::print(keys.iter().map(line).collect::<String>()), print_error))
 }
 
-fn doctor(config: &Config) -> ExitCode {
+fn doctor(config: &Config, json: bool) -> ExitCode {
     let findings = actix::System::new().block_on(doctor::examine(config));
+    let text = if json { findings_as_json(&findings) } else { findings_as_lines(&findings) };
+    let code = u8::from(findings.iter().any(|finding| finding.verdict == Verdict::Failure));
+    if let Err(error) = text.and_then(|text| output::print_before(text, code.into())) {
+        print_error(&format!("{error:#}"));
+    }
+    ExitCode::from(code)
+}
+
+fn findings_as_json(findings: &[Finding]) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(findings)? + "\n")
+}
+
+fn findings_as_lines(findings: &[Finding]) -> anyhow::Result<String> {
     let width = findings.iter().map(|finding| finding.subject.len()).max().unwrap_or(0);
     let mut text = String::new();
-    for finding in &findings {
+    for finding in findings {
         let verdict = match finding.verdict {
             Verdict::Good => "ok",
             Verdict::Warning => "WARN",
@@ -327,11 +352,7 @@ fn doctor(config: &Config) -> ExitCode {
         };
         text += &format!("{verdict:4}  {:width$}  {}\n", finding.subject, finding.text);
     }
-    let code = u8::from(findings.iter().any(|finding| finding.verdict == Verdict::Failure));
-    if let Err(error) = output::print_before(text, code.into()) {
-        print_error(&format!("{error:#}"));
-    }
-    ExitCode::from(code)
+    Ok(text)
 }
 
 fn openapi() -> anyhow::Result<()> {

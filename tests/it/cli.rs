@@ -304,7 +304,7 @@ async fn doctor_finds_a_working_machine() {
     let output = stentor(folder.path(), &args);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
-    for subject in ["janus", "ffmpeg", "addresses", "child", "ports"] {
+    for subject in ["janus", "ffmpeg", "addresses", "child", "ports", "udp ports"] {
         assert!(text.lines().any(|l| l.starts_with(&format!("ok    {subject}"))), "{subject}:\n{text}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the command left files behind");
@@ -323,6 +323,43 @@ async fn doctor_names_a_remedy_per_failure() {
     for remedy in ["change listen.api, or free the port", "apt-get install janus", "set mixer.ffmpeg"] {
         assert!(text.lines().any(|l| l.starts_with("FAIL") && l.contains(remedy)), "{remedy}:\n{text}");
     }
+}
+
+#[test]
+fn doctor_reads_firewall_and_ports() {
+    let folder = tempfile::tempdir().unwrap();
+    // A network namespace of its own has no rules, and nothing in it listens.
+    let script = |rules: &str| {
+        format!(
+            "ip link set lo up; {rules} exec {} doctor --json --set node.roles=mixer,hls \
+             --set listen.hls=0.0.0.0:8080 --set listen.media=10.0.0.7 --set mixer.rtp_ports=27000-27099",
+            env!("CARGO_BIN_EXE_stentor")
+        )
+    };
+    let found = |rules: &str| -> Vec<Value> {
+        let mut command = Command::new("unshare");
+        let output = command.args(["-n", "sh", "-c", &script(rules)]).current_dir(folder.path()).output();
+        serde_json::from_slice(&output.unwrap().stdout).unwrap()
+    };
+    let of = |findings: &[Value], subject: &str| {
+        let found = findings.iter().find(|finding| finding["subject"] == subject).unwrap().clone();
+        (found["verdict"].clone(), found["text"].as_str().unwrap().to_owned())
+    };
+    let add = "ip address add 10.0.0.7/32 dev lo;";
+    let open = found(add);
+    let all = "the rules of this machine let in UDP 27000-27099 (mixer.rtp_ports), TCP 8080 (listen.hls)";
+    assert_eq!(of(&open, "firewall"), ("good".into(), all.into()));
+    assert_eq!(of(&open, "udp ports"), ("good".into(), "mixer.rtp_ports 27000-27099 can be bound".into()));
+    let rules = "nft add table inet f; nft 'add chain inet f in { type filter hook input priority 0; policy \
+                 drop; }'; nft add rule inet f in tcp dport 8080 accept;";
+    let closed = found(&format!("{add} {rules}"));
+    let (verdict, text) = of(&closed, "firewall");
+    assert_eq!(verdict, "warning");
+    assert!(text.contains("drop UDP 27000-27099 (mixer.rtp_ports): add a rule"), "{text}");
+    assert!(text.contains("`udp dport 27000-27099 accept`"), "{text}");
+    let (verdict, text) = of(&found(""), "udp ports");
+    assert_eq!(verdict, "failure");
+    assert!(text.contains("cannot bind 10.0.0.7"), "{text}");
 }
 
 /// Runs a command against the node, with the API key in the environment.

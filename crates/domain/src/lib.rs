@@ -62,6 +62,7 @@ pub mod event_type;
 pub mod events;
 pub mod failover;
 pub mod feed;
+pub mod firewall;
 pub mod grant;
 pub mod handover;
 pub mod hls;
