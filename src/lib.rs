@@ -25,7 +25,7 @@
 //! | `actors` | shells around `domain`; supervision | all of the above |
 //! | `http` | REST, HLS, plain streams, operations | `acme`, `clock`, `frames`, `domain`, `store`, `presence`, `packager`, `auth`, `telemetry`, `rooms`, `delivery`, `stage`, `webhooks`; in tests also `config`, `tls` |
 //! | `ws` | the WebSocket transport of signalling | `clock`, `frames`, `domain`, `auth`, `actors`, `http` |
-//! | `whip` | WHIP, the signalling of broadcast software | `frames`, `domain`, `config`, `auth`, `actors`, `http`, `ws` |
+//! | `whip` | WHIP, the signalling of broadcast software | `frames`, `domain`, `config`, `auth`, `telemetry`, `actors`, `http`, `ws` |
 //! | `app` | composition root, the only module that names concrete backends | all |
 //! | `demo` | a node with a room on air and a test tone, shown on one screen | all |
 

@@ -34,7 +34,7 @@ pub mod server;
 #[cfg(test)]
 mod test_tokens;
 pub mod tokens;
-mod tracing;
+pub mod tracing;
 pub mod upgrade;
 
 pub use extract::{BodyLimit, read_body};

@@ -1,4 +1,5 @@
-//! Spans of requests to the room API, with the trace context of their callers (W3C `traceparent`).
+//! Spans of requests to the room API and of WHIP, with the trace context of their callers (W3C
+//! `traceparent`).
 
 use actix_web::Error;
 use actix_web::body::MessageBody;

@@ -30,7 +30,7 @@ use actix_web::web::{self, ServiceConfig};
 use crate::config::{Config, IceConfig};
 use crate::http::error::not_found;
 use crate::http::methods::other;
-use crate::http::{cors, request_id};
+use crate::http::{cors, request_id, tracing};
 use crate::ws::WsSide;
 use sessions::Sessions;
 
@@ -76,6 +76,7 @@ pub fn configure(config: &mut ServiceConfig, side: web::Data<WhipSide>) {
         }))
         .wrap(from_fn(name_type))
         .wrap(DefaultHeaders::new().add((CACHE_CONTROL, "no-store")))
+        .wrap(from_fn(tracing::middleware))
         .wrap(from_fn(request_id::middleware));
     config.service(scope);
 }

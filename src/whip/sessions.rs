@@ -21,6 +21,7 @@ use crate::domain::client_session::Answer;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::signalling::{CloseCode, ErrorCode, Method, ice_sdp};
 use crate::frames::OutboundFrame;
+use crate::telemetry::trace;
 
 /// Maximum wait for the candidates that an external Janus sends after its answer.
 const GATHERING: Duration = Duration::from_secs(2);
@@ -98,7 +99,7 @@ impl Session {
     /// The error of the method, or the close code of the connection.
     pub async fn call(&self, method: Method) -> Result<Answer, CallFailure> {
         let (reply, answer) = oneshot::channel();
-        let call = Msg::Called(Box::new(DirectCall { method, reply }));
+        let call = Msg::Called(Box::new(DirectCall { method, trace: trace::current(), reply }));
         self.actor.tell(call).map_err(|error| match error {
             TellError::Full => CallFailure::Refused(ErrorCode::TooManyCalls.into()),
             TellError::Gone => self.closed(),

@@ -11,13 +11,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::kept::KeptProcess;
 use crate::support::node::{Node, request};
-use crate::support::{free_ports, skipped, until};
+use crate::support::webrtc::WebRtcClient;
+use crate::support::{free_ports, opus, raw, skipped, until};
 use crate::ws::client::Client;
 
 const ROOM: &str = "live";
 /// Version of `opentelemetry-proto` on PyPI.
 const VERSION: &str = "1.45.2";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const WHIP_TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "00f067aa0ba902b7";
 
 struct Receiver {
@@ -174,6 +176,30 @@ async fn calls_continue_a_trace() {
     assert_eq!((&lock["traceId"], &lock["parentSpanId"]), (&base64(TRACE), &base64(PARENT)));
     assert_eq!((&write["traceId"], &write["parentSpanId"]), (&lock["traceId"], &lock["spanId"]));
     assert!(named(&spans, "join").is_none(), "no call is recorded without its caller's wish");
+
+    node.room_on_air("studio").await;
+    let bob = json!({ "role": "anchor", "userId": "bob" });
+    let bob = node.post("/api/rooms/studio/users", bob).await.json();
+    let headers = format!(
+        "Content-Type: application/sdp\r\nAuthorization: Bearer {}\r\n\
+         traceparent: 00-{WHIP_TRACE}-{PARENT}-01\r\n",
+        bob["token"].as_str().unwrap()
+    );
+    let offer = WebRtcClient::new(opus::tone(440)).await.offer();
+    let published = raw::request(&node.ws, "POST", b"/whip/studio", &headers, offer.as_bytes()).await;
+    assert_eq!(published.status, 201, "{}", published.text());
+    until("the spans of the publisher arrive", async || {
+        let spans = receiver.spans().await;
+        ["POST /whip/{room}", "join", "offer"].iter().all(|name| named(&spans, name).is_some())
+    })
+    .await;
+    let spans = receiver.spans().await;
+    let post = named(&spans, "POST /whip/{room}").unwrap();
+    assert_eq!((&post["traceId"], &post["parentSpanId"]), (&base64(WHIP_TRACE), &base64(PARENT)));
+    for name in ["join", "offer"] {
+        let call = named(&spans, name).unwrap();
+        assert_eq!((&call["traceId"], &call["parentSpanId"]), (&post["traceId"], &post["spanId"]), "{call}");
+    }
 }
 
 /// Reads a whole request, and returns true if it has spans. After a partial read, the connection is reset and

@@ -231,8 +231,13 @@ impl WsClient {
 
     fn reply(&mut self, id: CallId, outcome: Result<Answer, RpcError>) {
         let label = outcome.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
-        if let Some(call) = self.direct.end(id) {
+        if let Some(mut call) = self.direct.end(id) {
             self.guard.answered(1);
+            call.span.set(|span| {
+                if label != "ok" {
+                    span.error(label);
+                }
+            });
             self.parts.metrics.ws_call(call.method, label, Some(call.since.elapsed()));
             return call.answer(outcome.map_err(CallFailure::Refused));
         }
@@ -299,7 +304,7 @@ impl WsClient {
         else {
             return None;
         };
-        self.texts.record(id.0)?.span.context()
+        self.texts.record(id.0).map_or_else(|| self.direct.span(*id), |call| call.span.context())
     }
 
     fn started_effects(&mut self, running: Vec<StartedEffect>, was_closed: bool, cx: &mut Cx<Self>) {

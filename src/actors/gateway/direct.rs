@@ -8,10 +8,14 @@ use tokio::sync::oneshot;
 
 use crate::domain::client_session::{Answer, CallId};
 use crate::domain::signalling::{CloseCode, Method, RpcError};
+use crate::domain::trace_context::TraceContext;
+use crate::telemetry::trace::Span;
 
 /// Call made by an HTTP request.
 pub struct DirectCall {
     pub method: Method,
+    /// Span of the HTTP request, if it is recorded.
+    pub trace: Option<TraceContext>,
     pub reply: oneshot::Sender<Result<Answer, CallFailure>>,
 }
 
@@ -31,14 +35,25 @@ pub(super) struct PendingCall {
     id: CallId,
     pub method: &'static str,
     pub since: Instant,
+    pub span: Span,
     reply: oneshot::Sender<Result<Answer, CallFailure>>,
 }
 
 impl DirectCalls {
     /// Adds a call. Returns its method, to be passed to the session.
-    pub fn begin(&mut self, id: CallId, DirectCall { method, reply }: DirectCall) -> Method {
-        self.0.push(PendingCall { id, method: method.name(), since: Instant::now(), reply });
+    pub fn begin(&mut self, id: CallId, DirectCall { method, trace, reply }: DirectCall) -> Method {
+        let name = method.name();
+        let mut span = Span::child_of(trace, name);
+        span.set(|span| {
+            span.attribute("rpc.method", name);
+        });
+        self.0.push(PendingCall { id, method: name, since: Instant::now(), span, reply });
         method
+    }
+
+    /// Returns the recorded span of the call with this id.
+    pub fn span(&self, id: CallId) -> Option<TraceContext> {
+        self.0.iter().find(|call| call.id == id)?.span.context()
     }
 
     /// Removes and returns the call with this id. Returns `None` if no HTTP request made it.
