@@ -23,8 +23,9 @@ const CURVE: [(f64, f64); 5] =
 /// FFmpeg's Opus decoder makes from the mono mix. So the volume for listeners is the same as in earlier
 /// versions.
 const UNLEVELLED_DB: f64 = 3.01;
-/// Key of the peak level in the meter's output.
+/// Keys of the peak level and of the mean level in the meter's output.
 const PEAK: &str = "lavfi.astats.Overall.Peak_level";
+const MEAN: &str = "lavfi.astats.Overall.RMS_level";
 
 /// Level settings of a mix.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,6 +44,8 @@ pub enum MeterLine {
     Frame,
     /// Highest sample of the second, in dB relative to full scale.
     Peak(f64),
+    /// Root mean square of the second, in dB relative to full scale.
+    Mean(f64),
 }
 
 impl Loudness {
@@ -62,8 +65,8 @@ impl Loudness {
         format!(
             "pan=mono|c0=c0,volume={:.2}dB,asplit[mix][meter];\
              [meter]asetnsamples=48000,\
-             astats=metadata=1:reset=1:measure_perchannel=none:measure_overall=Peak_level,\
-             ametadata=print:key={PEAK}:file=pipe\\\\:2:direct=1,anullsink;\
+             astats=metadata=1:reset=1:measure_perchannel=none:measure_overall=Peak_level+RMS_level,\
+             ametadata=print:file=pipe\\\\:2:direct=1,anullsink;\
              [mix]{leveller}alimiter=level=disabled:limit={limit:.3}:attack={ATTACK_MS}:release={RELEASE_MS}",
             self.makeup_db
         )
@@ -85,10 +88,9 @@ fn leveller(target: i32) -> String {
 impl MeterLine {
     /// Parses a line; `None` for a line that is not the meter's.
     pub fn parse(line: &str) -> Option<Self> {
-        match line.strip_prefix(PEAK) {
-            Some(value) => value.strip_prefix('=')?.parse().ok().map(Self::Peak),
-            None => line.starts_with("frame:").then_some(Self::Frame),
-        }
+        let value = |key| line.strip_prefix(key)?.strip_prefix('=')?.parse().ok();
+        let level = value(PEAK).map(Self::Peak).or_else(|| value(MEAN).map(Self::Mean));
+        level.or_else(|| line.starts_with("frame:").then_some(Self::Frame))
     }
 }
 
@@ -134,6 +136,8 @@ mod tests {
             MeterLine::parse("lavfi.astats.Overall.Peak_level=-inf"),
             Some(MeterLine::Peak(f64::NEG_INFINITY))
         );
+        let mean = MeterLine::parse("lavfi.astats.Overall.RMS_level=-31.073368");
+        assert_eq!(mean, Some(MeterLine::Mean(-31.073368)));
         assert_eq!(MeterLine::parse("RTP: missed 2 packets"), None);
     }
 }

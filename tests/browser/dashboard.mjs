@@ -3,8 +3,8 @@
 //   node dashboard.mjs OPS API KEY [FOLDER]
 //
 // OPS and API are the node's addresses. The script creates the room `tea` and waits until the page shows it.
-// It tries to drain a mixer, first without a login and then with one, and opens every view on several
-// screens. It prints one line of JSON: the texts that the page showed at each step, the pixels by which the
+// It tries to drain a mixer, first without a login and then with one, clicks every other action, and opens
+// every view on several screens. It prints one line of JSON: the texts that the page showed at each step, the pixels by which the
 // page is too wide for each screen and view, and the errors. The errors include violations of the content
 // security policy. Screenshots go to FOLDER.
 
@@ -44,6 +44,53 @@ async function open() {
 async function call(method, path, body) {
   const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' };
   await fetch(`${api}${path}`, { method, headers, body: JSON.stringify(body) });
+}
+
+/** Clicks a button in the row of a view whose text matches `pattern`. */
+async function press(page, view, pattern, label) {
+  await text(page, `#${view}-rows tr`, pattern);
+  await page.evaluate(
+    (view, source, label) => {
+      const rows = [...document.querySelectorAll(`#${view}-rows tr`)].filter((row) => new RegExp(source, 's').test(row.textContent));
+      rows.flatMap((row) => [...row.querySelectorAll('button')]).find((button) => button.textContent === label).click();
+    },
+    view,
+    pattern.source,
+    label,
+  );
+}
+
+/** Opens the details of the row whose first button matches `pattern`, and clicks a button in them. */
+async function pressBelow(page, view, pattern, label) {
+  await page.waitForFunction(
+    (view, source) => [...document.querySelectorAll(`#${view}-rows .opener`)].some((opener) => new RegExp(source).test(opener.title || opener.textContent)),
+    {},
+    view,
+    pattern.source,
+  );
+  await page.evaluate(
+    (view, source, label) => {
+      const opener = [...document.querySelectorAll(`#${view}-rows .opener`)].find((opener) => new RegExp(source).test(opener.title || opener.textContent));
+      if (opener.getAttribute('aria-expanded') === 'false') opener.click();
+      const details = opener.closest('tr').nextElementSibling;
+      [...details.querySelectorAll('button')].find((button) => button.textContent === label).click();
+    },
+    view,
+    pattern.source,
+    label,
+  );
+}
+
+/** Confirms the open question, again while the node refuses it, and returns its title. */
+async function confirmed(page) {
+  await page.waitForSelector('#confirm[open]');
+  const title = await page.$eval('#confirm-title', (element) => element.textContent);
+  for (let tries = 0; tries < 60; tries += 1) {
+    await page.click('#confirm-yes');
+    const closed = await page.waitForFunction(() => !document.querySelector('#confirm').open, { timeout: 1000 }).catch(() => null);
+    if (closed) return title;
+  }
+  throw new Error(`refused: ${title}`);
 }
 
 /** Waits until the text of an element matches `pattern`, and returns the text. */
@@ -89,15 +136,32 @@ async function operate() {
   await page.click('#confirm-yes');
   const drained = await text(page, '#modules-rows tr td[data-label=Label]', /drain/);
   const operator = await text(page, '#operator', /./);
+  const confirmations = [];
+  const confirm = async () => confirmations.push(await confirmed(page));
+  await press(page, 'modules', /^Janus/, 'Cordon');
+  await confirm();
+  await text(page, '#modules-rows tr', /^Janus.*cordon/);
+  await press(page, 'modules', /^Janus/, 'Remove label');
+  await confirm();
+  await text(page, '#modules-rows tr td[data-label=Label]', /^–$/);
 
   await page.click('#tab-actors');
   const actor = await text(page, '#actors-rows tr', /room:tea/);
+  await pressBelow(page, 'actors', /mixers?\/room:tea$/, 'Restart');
+  await confirm();
+  await page.click('#tab-rooms');
+  await page.click('#reconcile');
+  await confirm();
+  await pressBelow(page, 'rooms', /tea/, 'Stop the room');
+  await confirm();
+  await text(page, '#rooms-rows tr', /tea.*off air/);
+  await page.click('#tab-actors');
   await page.select('#actors-order', 'restarts');
   await page.waitForFunction(() => document.querySelectorAll('#actors-rows tr:not(.more)').length > 10);
   await page.click('#tab-charts');
   await page.waitForFunction(() => document.querySelectorAll('#charts canvas').length === 6);
   await page.close();
-  return { ready, room, event, question, refused, label, drained, operator, actor };
+  return { ready, room, event, question, refused, label, drained, operator, actor, confirmations };
 }
 
 async function look({ name, width, height, scheme }) {

@@ -13,7 +13,7 @@ use crate::support::until;
 const KEY: &str = "sixteen-letters-1";
 
 #[actix::test]
-async fn page_follows_rooms_and_drains() {
+async fn page_follows_rooms_and_acts() {
     let node = Node::start(&[("auth.mode", "keys"), ("auth.api_keys", KEY)]).await;
     let seen = browser::dashboard(&node.ops, &node.api, KEY).await;
     assert_eq!(seen["errors"], json!([]), "{seen:#}");
@@ -29,8 +29,16 @@ async fn page_follows_rooms_and_drains() {
     assert!(modules["mixers"][0]["mark"].as_str().unwrap().starts_with("drain"), "{modules}");
     let log = request("GET", &format!("{}/audit", node.ops), &[], None).await.json();
     let entries = log["entries"].as_array().unwrap();
-    assert_eq!((entries.len(), &entries[0]["action"]["label"]), (1, &"draining".into()), "{log:#}");
-    assert_eq!(entries[0]["outcome"]["result"], "done");
+    assert_eq!(entries[0]["action"]["label"], "draining", "{log:#}");
+    // The script confirms a restart again while the node refuses it, because the actor has just started.
+    let done = entries.iter().filter(|entry| entry["outcome"]["result"] == "done");
+    let actions: Vec<_> = done.map(|entry| entry["action"]["action"].as_str().unwrap()).collect();
+    let all = ["set_label", "set_label", "clear_label", "restart_actor", "reconcile", "stop_room"];
+    assert_eq!(actions, all, "{log:#}");
+    assert_eq!(steps["confirmations"].as_array().unwrap().len(), 5, "{steps:#}");
+    let by = |entry: &Value| entry["operator"]["name"] == "key of the configuration";
+    assert!(entries.iter().all(by), "{log:#}");
+    assert_eq!(modules["januses"][0]["mark"], Value::Null);
 }
 
 #[actix::test]

@@ -3,7 +3,7 @@
 
 import { BASE } from './base';
 import { byId, pill, write } from './dom';
-import { drawActors, startActors } from './dashboard/actors';
+import { drawActors, fetchActors, nameNode, showsOwnNode, startActors } from './dashboard/actors';
 import { addSample, setHistory, showCharts, startCharts } from './dashboard/charts';
 import { isDown, needsAttention, type Actor, type Overview, type Sample } from './dashboard/data';
 import { drawModules } from './dashboard/modules';
@@ -46,7 +46,8 @@ function unfollow(path: string): void {
 function drawOverview(overview: Overview): void {
   const { node, rooms, modules } = overview;
   write(byId('node'), `${node.id} · ${node.version}`);
-  for (const id of ['actors-node', 'charts-node']) write(byId(id), node.id);
+  write(byId('charts-node'), node.id);
+  nameNode(node.id);
   pill(node.ready ? 'good' : 'bad', node.ready ? 'ready' : `not ready: ${node.problems.join('; ')}`);
   const sum = (value: (room: Overview['rooms'][number]) => number): number => rooms.reduce((total, room) => total + value(room), 0);
   const attention = rooms.filter((room) => needsAttention(room, overview.at)).length + modules.filter(isDown).length;
@@ -71,8 +72,9 @@ function keepUp(): void {
     history: (data) => setHistory((data as { samples: Sample[] }).samples),
     overview: (data) => drawOverview(data as Overview),
   });
-  if (view === 'actors') follow('/dashboard/actors', { actors: (data) => drawActors(data as Actor | null) });
+  if (view === 'actors' && showsOwnNode()) follow('/dashboard/actors', { actors: (data) => showsOwnNode() && drawActors(data as Actor | null) });
   else unfollow('/dashboard/actors');
+  if (view === 'actors') void fetchActors();
 }
 
 function show(wanted: View, focus = false): void {
@@ -120,7 +122,7 @@ window.setInterval(() => {
 
 startOperator();
 startRooms();
-startActors();
+startActors(keepUp);
 startCharts();
 show(ofAddress());
 byId('not-started').remove();

@@ -90,34 +90,34 @@ pub async fn attend(
         process.stop(asked.unwrap_or_default()).await
     };
     let mut silence = SilenceMeter::default();
-    let second = |peak_db| {
-        let class = meter.second(peak_db, &metrics);
-        silence.second(class).into_iter().for_each(&changed);
+    let measured = |line| match line {
+        MeterLine::Peak(peak_db) => {
+            let class = meter.second(peak_db, &metrics);
+            silence.second(class).into_iter().for_each(&changed);
+        }
+        MeterLine::Mean(mean_db) => meter.level(mean_db),
+        MeterLine::Frame => {}
     };
-    let (status, last) = tokio::join!(end, follow(&room, pid, log, second));
+    let (status, last) = tokio::join!(end, follow(&room, pid, log, measured));
     match status {
         Ok(status) => ProcessEnd { pid, exit: exit(status, &last), status: status.to_string() },
         Err(error) => ProcessEnd { pid, exit: Exit::Other, status: format!("cannot be waited for: {error}") },
     }
 }
 
-/// Copies FFmpeg's stderr to our log until the output ends. Calls `second` with the peak of each second of
-/// the mix, in dB.
+/// Copies FFmpeg's stderr to our log until the output ends. Calls `measured` with
+/// each line of the meter.
 async fn follow(
     room: &RoomId,
     pid: u32,
     mut log: FfmpegLogLines,
-    mut second: impl FnMut(f64),
+    mut measured: impl FnMut(MeterLine),
 ) -> VecDeque<FfmpegLog> {
     let mut last = VecDeque::with_capacity(LAST_LINES);
     while let Some(line) = log.next().await {
-        match MeterLine::parse(&line.text) {
-            Some(MeterLine::Peak(peak_db)) => {
-                second(peak_db);
-                continue;
-            }
-            Some(MeterLine::Frame) => continue,
-            None => {}
+        if let Some(line) = MeterLine::parse(&line.text) {
+            measured(line);
+            continue;
         }
         // FFmpeg logs a late RTP packet at the same level as a real error. Only an exit of FFmpeg shows that
         // an error was real.

@@ -18,14 +18,14 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use actix_web::web::{Bytes, Data, ServiceConfig};
+use actix_web::web::{Bytes, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use futures::{StreamExt, stream};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::domain::ids::UnixMs;
-use crate::rooms::now;
+use crate::domain::ids::{ModuleId, UnixMs};
+use crate::rooms::{RoomError, now};
 use crate::telemetry::Metrics;
 use crate::telemetry::history::{self, History};
 
@@ -137,6 +137,8 @@ pub fn configure(config: &mut ServiceConfig, dashboard: Data<Dashboard>) {
         .app_data(dashboard)
         .service(only_get("/dashboard/live", live))
         .service(only_get("/dashboard/actors", actors))
+        .service(only_get("/dashboard/nodes", nodes))
+        .service(only_get("/dashboard/nodes/{id}/actors", node_actors))
         .service(only_get("/dashboard/rooms/{id}", room))
         .service(only_get("/dashboard/rooms/{id}/actors", room_actors));
     operators::configure(config);
@@ -161,6 +163,21 @@ async fn room(room: RoomPath, dashboard: Data<Dashboard>) -> Result<HttpResponse
     let detail = dashboard.sources.room(&room.0).await;
     let detail = detail.ok_or_else(|| ApiError::new(Code::RoomNotFound, "there is no such room"))?;
     Ok(HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(detail))
+}
+
+/// Returns the ids of the nodes of the installation, this one first.
+async fn nodes(dashboard: Data<Dashboard>) -> Result<HttpResponse, ApiError> {
+    let nodes = dashboard.node_ids().await.map_err(RoomError::from)?;
+    Ok(HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(json!({ "nodes": nodes })))
+}
+
+/// Returns the supervision tree of a node as `actors`, or the `error` why it is not known.
+async fn node_actors(node: Path<ModuleId>, dashboard: Data<Dashboard>) -> HttpResponse {
+    let answer = match dashboard.actors_of_node(&node).await {
+        Ok(actors) => json!({ "actors": actors }),
+        Err(error) => json!({ "error": error }),
+    };
+    HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(answer)
 }
 
 /// Returns the reason why a room does not work fully, and its actors on each node of the installation.

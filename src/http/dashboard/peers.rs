@@ -17,6 +17,7 @@ use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::relay_protocol::TOKEN;
 use crate::http::error::{ApiError, Code};
 use crate::http::methods::only_get;
+use crate::store::StoreError;
 
 /// Kind of the actor whose reason names the rooms that cannot move.
 const FAILOVER: &str = "failover";
@@ -60,6 +61,7 @@ impl RemoteFigures {
 /// Mounts the endpoints for other nodes.
 pub fn configure(config: &mut ServiceConfig, dashboard: Data<Dashboard>, secrets: Data<Arc<Secrets>>) {
     config
+        .service(only_get("/relay/node/actors", tree).app_data(dashboard.clone()).app_data(secrets.clone()))
         .service(only_get("/relay/node/rooms", rooms).app_data(dashboard.clone()).app_data(secrets.clone()))
         .service(only_get("/relay/node/rooms/{room}/actors", actors).app_data(dashboard).app_data(secrets));
 }
@@ -80,6 +82,16 @@ async fn rooms(
 ) -> Result<HttpResponse, ApiError> {
     admit(&request, &secrets)?;
     Ok(HttpResponse::Ok().json(FiguresAnswer { rooms: dashboard.sources.figures(&*dashboard.node) }))
+}
+
+/// Returns the supervision tree of this node.
+async fn tree(
+    request: HttpRequest,
+    dashboard: Data<Dashboard>,
+    secrets: Data<Arc<Secrets>>,
+) -> Result<HttpResponse, ApiError> {
+    admit(&request, &secrets)?;
+    Ok(HttpResponse::Ok().json(dashboard.node.actors()))
 }
 
 /// Returns the actors of a room on this node.
@@ -129,6 +141,33 @@ impl Dashboard {
         json!({ "nodes": nodes, "error": error })
     }
 
+    /// Returns the ids of the nodes, this one first.
+    ///
+    /// # Errors
+    /// The store does not list the nodes.
+    pub(super) async fn node_ids(&self) -> Result<Vec<ModuleId>, StoreError> {
+        let me = &self.sources.me;
+        let mut ids = vec![me.clone()];
+        if let Some(peers) = &self.sources.peers {
+            let nodes = peers.nodes.list().await?;
+            ids.extend(nodes.iter().map(|(id, _)| id.clone()).filter(|id| id != me));
+        }
+        Ok(ids)
+    }
+
+    /// Returns the supervision tree of a node. The text of an error says why it is not known.
+    pub(super) async fn actors_of_node(&self, node: &ModuleId) -> Result<Value, String> {
+        if *node == self.sources.me {
+            return Ok(self.node.actors());
+        }
+        let answers = match &self.sources.peers {
+            Some(peers) => peers.ask("actors", |id| id == node).await?,
+            None => vec![],
+        };
+        let unknown = || Err("there is no such node".to_owned());
+        answers.into_iter().next().map_or_else(unknown, |(_, answer)| answer)
+    }
+
     /// Fetches the figures of the rooms that other nodes mix.
     pub(super) async fn fetch_figures(&self) {
         let Some(peers) = &self.sources.peers else { return };
@@ -150,7 +189,9 @@ mod tests {
 
     #[test]
     fn actors_of_room_are_found() {
-        let child = |name: &str, kind: &str, reason: Option<&str>| json!({ "name": name, "kind": kind, "reason": reason, "children": [] });
+        fn child(name: &str, kind: &str, reason: Option<&str>) -> Value {
+            json!({ "name": name, "kind": kind, "reason": reason, "children": [] })
+        }
         let deep = json!({ "name": "room:tea", "kind": "mixer_room", "reason": null,
                            "children": [child("room:tea", "recorder", None)] });
         let children = json!([deep, child("room:team", "mixer_room", None), child("f", FAILOVER, None)]);

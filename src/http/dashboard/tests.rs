@@ -137,6 +137,12 @@ async fn overview_shows_rooms_and_modules() {
     assert_eq!(overview["modules"].as_array().unwrap().len(), 2);
     assert_eq!((&overview["node"]["ready"], &overview["sample"]["rooms"]), (&true.into(), &1.into()));
     assert!(!data.contains("pin"), "{data}");
+    assert_eq!(house.get("/dashboard/nodes").await.body, json!({ "nodes": ["n1"] }));
+    assert_eq!(house.get("/dashboard/nodes/n1/actors").await.body, json!({ "actors": null }));
+    assert!(house.get("/dashboard/nodes/n2/actors").await.body["error"].is_string());
+    let waits = house.get("/dashboard/rooms/demo/actors").await.body;
+    assert!(waits["waitsFor"].as_str().unwrap().contains("Janus one has not created the room"), "{waits}");
+    assert_eq!(waits["nodes"], json!([{ "node": "n1", "actors": [] }]));
     let detail = house.get("/dashboard/rooms/demo").await;
     assert_eq!((detail.status, &detail.body["anchors"]), (200, &Value::Null));
     assert_eq!(house.get("/dashboard/rooms/nowhere").await.status, 404);

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{LONG, ROOM, member, within};
 use crate::support::etcd::Etcd;
 use crate::support::node::{Node, request};
+use crate::support::studio::Studio;
 
 #[actix::test]
 async fn explain_asks_every_node() {
@@ -30,6 +31,10 @@ async fn explain_asks_every_node() {
     ] {
         assert!(text.contains(part), "{part} is missing:\n{text}");
     }
+    let tree = request("GET", &format!("{}/dashboard/nodes/m1/actors", gateless.ops), &[], None).await;
+    assert_eq!(tree.json()["actors"]["children"].is_array(), true, "{}", tree.text());
+    let nodes = request("GET", &format!("{}/dashboard/nodes", gateless.ops), &[], None).await;
+    assert_eq!(nodes.json()["nodes"], serde_json::json!(["other", "desk", "m1"]));
     assert!(explain(&gateless).await.contains("(mixer_room): "), "from a node without an address");
     let room = desk.get(&format!("/api/rooms/{ROOM}")).await.json()["room"].clone();
     assert_eq!(room["mixer"]["reason"], "no other mixer took rooms", "{room:#}");
@@ -55,7 +60,8 @@ async fn dashboard_shows_rooms_of_other_nodes() {
     let client = awc::Client::builder().timeout(Duration::from_secs(60)).finish();
     let mut stream = client.get(format!("{}/dashboard/live", desk.ops)).send().await.unwrap();
     let mut text = String::new();
-    let known = |room: &Value| room["mediaAgeMs"].is_u64() && room["mix"]["silentSeconds"].is_u64();
+    let _speaker = Studio::managed(&desk).await.speak(&desk, ROOM, 440).await;
+    let known = |room: &Value| room["mediaAgeMs"].is_u64() && room["mix"]["levelDb"].is_f64();
     loop {
         text += &String::from_utf8_lossy(&stream.next().await.unwrap().unwrap());
         let Some((event, rest)) = text.split_once("\n\n") else { continue };

@@ -1,5 +1,6 @@
-// View of the supervision tree of this node, with the state and reason of every actor.
+// View of the supervision tree of a node, with the state and reason of every actor.
 
+import { BASE } from '../base';
 import { byId, write } from '../dom';
 import { clock, duration, type Actor, type Tone } from './data';
 import { Row, Rows, UNKNOWN, button, make, tone } from './elements';
@@ -47,6 +48,8 @@ class ActorRow extends Row {
     this.text(4, `${waiting}/${capacity}${waiting > 0 ? ` · ${duration(age)}` : ''}`);
     this.text(5, actor.handling ? `${actor.handling[0]} ${duration(actor.handling[1])}` : UNKNOWN);
     this.text(6, String(restarts(actor)));
+    // Only the dashboard of a node restarts its actors.
+    this.restart.hidden = !showsOwnNode();
     if (this.isOpen) this.describe();
   }
 
@@ -93,12 +96,19 @@ const WEIGHTS: Record<string, (actor: Actor) => number> = {
 const filter = byId<HTMLInputElement>('actors-filter');
 const trouble = byId<HTMLInputElement>('actors-trouble');
 const order = byId<HTMLSelectElement>('actors-order');
+/** Choice of the node. The first one serves the page. */
+const choice = byId<HTMLSelectElement>('actors-of');
 const rows = new Rows<ActorRow>(byId('actors-rows'));
 let last: Actor | null = null;
 
 export function drawActors(root: Actor | null): void {
   last = root;
-  if (!root) return;
+  write(byId('actors-node'), choice.value);
+  if (!root) {
+    rows.draw<Actor>([], () => '', () => new ActorRow(), () => [], () => {});
+    write(byId('actors-counts'), '');
+    return;
+  }
   const counts = new Map<string, number>();
   let list: { actor: Actor; depth: number }[] = [];
   const visit = (actor: Actor, depth: number): void => {
@@ -113,11 +123,48 @@ export function drawActors(root: Actor | null): void {
   write(byId('actors-counts'), [...counts].map(([status, n]) => `${n} ${status}`).join(', '));
 }
 
+/** Returns true if the view shows the node that serves the page, whose actors a stream sends. */
+export const showsOwnNode = (): boolean => choice.selectedIndex <= 0;
+
+/** Shows the id of the node that serves the page as the choice, until the list of all nodes is known. */
+export function nameNode(id: string): void {
+  if (choice.options.length === 0) choice.append(new Option(id));
+  write(byId('actors-node'), choice.value);
+}
+
+/** Fetches the list of nodes, and the actors of the chosen node if it is another one. */
+export async function fetchActors(): Promise<void> {
+  try {
+    const { nodes } = (await (await fetch(`${BASE}/dashboard/nodes`)).json()) as { nodes?: string[] };
+    if (nodes && nodes.join() !== [...choice.options].map((option) => option.value).join()) {
+      const chosen = choice.value;
+      choice.replaceChildren(...nodes.map((id) => new Option(id)));
+      if (nodes.includes(chosen)) choice.value = chosen;
+    }
+    byId('actors-nodes').hidden = choice.options.length < 2;
+    const problem = byId('actors-problem');
+    if (showsOwnNode()) return write(problem, '');
+    const node = choice.value;
+    const answer = await fetch(`${BASE}/dashboard/nodes/${encodeURIComponent(node)}/actors`);
+    const { actors, error } = (await answer.json()) as { actors?: Actor; error?: string };
+    if (node !== choice.value) return;
+    write(problem, error ? `It is not known what they do: ${error}.` : 'Its own dashboard can restart them.');
+    drawActors(actors ?? null);
+  } catch {
+    // The next update tries again.
+  }
+}
+
 function wanted(actor: Actor): boolean {
   if (trouble.checked && actor.status === 'alive' && actor.reason === null) return false;
   return `${actor.path} ${actor.kind} ${actor.state}`.toLowerCase().includes(filter.value.trim().toLowerCase());
 }
 
-export function startActors(): void {
+/** `follow` is called when another node is chosen. */
+export function startActors(follow: () => void): void {
+  choice.addEventListener('input', () => {
+    drawActors(null);
+    follow();
+  });
   for (const control of [filter, trouble, order]) control.addEventListener('input', () => drawActors(last));
 }

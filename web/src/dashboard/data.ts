@@ -15,7 +15,7 @@ export interface Room {
   talking: number;
   listeners: number;
   mediaAgeMs: number | null;
-  mix: { clippedSeconds: number; silentSeconds: number } | null;
+  mix: { clippedSeconds: number; silentSeconds: number; levelDb?: number | null } | null;
 }
 
 export interface Module {

@@ -8,7 +8,13 @@ import { act } from './operator';
 
 const seconds = (count: number): string => (count < 60 ? `${count} s` : duration(count * 1000));
 
-const COLUMNS = ['Room', 'Status', 'Janus', 'Mixer', 'Anchors', 'Listeners', 'Behind', 'Silent', 'Clipped', 'Duration'] as const;
+/** Returns the level of the mix in the latest second, in dB relative to full scale. */
+function level({ mix, status }: Room): string {
+  if (typeof mix?.levelDb === 'number') return `${mix.levelDb.toFixed(0).replace('-', '−')} dB`;
+  return mix?.levelDb === null && status === 'onair' ? 'silent' : UNKNOWN;
+}
+
+const COLUMNS = ['Room', 'Status', 'Janus', 'Mixer', 'Anchors', 'Listeners', 'Behind', 'Level', 'Silent', 'Clipped', 'Duration'] as const;
 
 /** A room's row, with the anchors and events that are loaded while it is open. */
 class RoomRow extends Row {
@@ -41,9 +47,10 @@ class RoomRow extends Row {
     this.text(4, room.talking > 0 ? `${room.anchors} · ${room.talking} talk` : String(room.anchors));
     this.text(5, String(room.listeners));
     this.text(6, room.mediaAgeMs === null ? UNKNOWN : duration(room.mediaAgeMs));
-    this.text(7, room.mix ? seconds(room.mix.silentSeconds) : UNKNOWN);
-    this.text(8, room.mix ? seconds(room.mix.clippedSeconds) : UNKNOWN);
-    this.text(9, room.startedAt === null ? UNKNOWN : duration(at - room.startedAt));
+    this.text(7, room.mix ? level(room) : UNKNOWN);
+    this.text(8, room.mix ? seconds(room.mix.silentSeconds) : UNKNOWN);
+    this.text(9, room.mix ? seconds(room.mix.clippedSeconds) : UNKNOWN);
+    this.text(10, room.startedAt === null ? UNKNOWN : duration(at - room.startedAt));
     this.stop.hidden = room.startedAt === null || room.status === 'removing';
     if (this.isOpen) void this.load();
   }
