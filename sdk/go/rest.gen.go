@@ -699,6 +699,9 @@ type AssignedJanus struct {
 	// Id Id of the Janus instance.
 	Id string `json:"id"`
 
+	// Reason Reason why this Janus instance was chosen; absent if a node of an earlier version chose it.
+	Reason nullable.Nullable[string] `json:"reason,omitempty"`
+
 	// Status `room_created`, `forwarding` or `not_forwarding`; absent until this Janus has the room, and while this
 	// Janus is not available.
 	Status nullable.Nullable[string] `json:"status,omitempty"`
@@ -711,6 +714,9 @@ type AssignedMixer struct {
 
 	// Listening True if the mixer has taken the room, has not given it up, and is available.
 	Listening bool `json:"listening"`
+
+	// Reason Reason why this mixer was chosen; absent if a node of an earlier version chose it.
+	Reason nullable.Nullable[string] `json:"reason,omitempty"`
 }
 
 // Ban Ban of a user.

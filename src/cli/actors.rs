@@ -68,8 +68,8 @@ pub async fn actors(client: &Client, json: bool, args: ActorsArgs) -> anyhow::Re
     print(table)
 }
 
-/// Prints the modules of the room with the reasons of their choice, the condition that the room waits for, and
-/// the modules that would accept the room now. Also prints what the room's actors on each node wait for.
+/// Prints the modules of the room with the reasons of their choice, the condition that the room waits for,
+/// and the modules that would accept the room now. Also prints what the room's actors on each node wait for.
 pub async fn explain(client: &Client, json: bool, id: &str) -> anyhow::Result<()> {
     let room = client.get(&["rooms", id]).await?["room"].take();
     let modules = client.get(&["modules"]).await?;
@@ -264,7 +264,8 @@ mod tests {
         let text = placement("janus", &json!({ "id": "j1", "reason": reason }), &modules);
         let expected = "\nIts janus is j1. It was chosen because: it had 1 of 60 rooms, j2 9 of 60.\n\
                         Placed now, it would go to the less loaded of two drawn at random:\n  \
-                        j3: 2 of 60 rooms, its machine is 12 % busy\n  j2: 9 of 60 rooms\n  j1: takes no room, full\n";
+                        j3: 2 of 60 rooms, its machine is 12 % busy\n  j2: 9 of 60 rooms\n  \
+                        j1: takes no room, full\n";
         assert_eq!(text, expected);
         let lost = placement("mixer", &json!({ "id": "m9" }), &json!([]));
         assert!(lost.contains("m9, which has no heartbeat"));

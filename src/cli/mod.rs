@@ -58,8 +58,8 @@ enum Command {
     Demo(DemoArgs),
     /// Print the effective configuration and the source of each value, or all its errors.
     CheckConfig(CheckArgs),
-    /// Check this machine: Janus, FFmpeg, backends, addresses, ports, firewall, limits. Each line has the result
-    /// or a remedy.
+    /// Check this machine: Janus, FFmpeg, backends, addresses, ports, firewall, limits. Each line has the
+    /// result or a remedy.
     Doctor(DoctorArgs),
     /// Print the OpenAPI document of the room API and of the listener channel.
     Openapi,

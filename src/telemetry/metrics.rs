@@ -294,8 +294,7 @@ impl Metrics {
         self.0.invalid_keys.set(count as i64);
     }
 
-    /// Counts a request to a mixer node. `what`: `playlist`, `file`, `rewind`, `window`,
-    /// `recording` or `node`.
+    /// Counts a request to another node; `what` is documented with the metric.
     pub fn relay_request(&self, what: &'static str, outcome: &'static str) {
         self.0.relay_requests.with_label_values(&[what, outcome]).inc();
     }

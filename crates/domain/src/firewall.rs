@@ -1,9 +1,9 @@
 //! Reading of the rules of nftables: whether packets from anywhere reach a port of this machine.
 //!
-//! The rules of `iptables` are part of nftables on current systems. A packet must pass every base chain of the
-//! hook `input` (nft(8), "Chains"). The reading knows protocols, ports, jumps and policies. It ignores rules
-//! that cannot apply to a new connection from another machine. A rule with any other condition makes the
-//! result unclear, because it may apply to some senders only.
+//! The rules of `iptables` are part of nftables on current systems. A packet must pass every base chain of
+//! the hook `input` (nft(8), "Chains"). The reading knows protocols, ports, jumps and policies. It ignores
+//! rules that cannot apply to a new connection from another machine. A rule with any other condition makes
+//! the result unclear, because it may apply to some senders only.
 //!
 //! Owns: the interpretation. Does not run `nft`.
 
@@ -16,7 +16,7 @@ pub enum Transport {
     Udp,
 }
 
-/// What the rules do with packets to a port.
+/// Treatment of packets to a port by the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passage {
     Open,
@@ -28,7 +28,7 @@ pub enum Passage {
 /// Maximum depth of jumps between chains; the kernel permits 16 (nft(8), "Verdict statement").
 const MOST_JUMPS: u32 = 16;
 
-/// Whether a condition holds for a packet.
+/// Result of a condition for a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Holds {
     Yes,
@@ -58,8 +58,8 @@ impl Ruleset {
         }
     }
 
-    /// Returns what the rules do with IPv4 packets from other machines to these ports, both included: the worst
-    /// result of the first and the last port.
+    /// Returns what the rules do with IPv4 packets from other machines to these ports: the worse result of
+    /// the first and the last port.
     pub fn passage(&self, transport: Transport, (first, last): (u16, u16)) -> Passage {
         let chains = self.0.iter().map(|item| &item["chain"]).filter(|chain| {
             chain["hook"] == "input" && chain["type"] == "filter" && is_ipv4(&chain["family"])
@@ -283,8 +283,8 @@ mod tests {
 
     #[test]
     fn negated_ports_exclude_only_these() {
-        let other = |op: &str, transport: &str| json!({ "match": { "op": op, "left": dport(transport), "right": 5000 } });
-        let rules = ruleset("accept", [rule(vec![other("!=", "udp"), verdict("drop")])]);
+        let other = json!({ "match": { "op": "!=", "left": dport("udp"), "right": 5000 } });
+        let rules = ruleset("accept", [rule(vec![other, verdict("drop")])]);
         assert_eq!(rules.passage(Transport::Udp, MEDIA), Passage::Closed);
         assert_eq!(rules.passage(Transport::Udp, (5000, 5000)), Passage::Open);
         assert_eq!(rules.passage(Transport::Tcp, MEDIA), Passage::Open, "a rule for UDP");

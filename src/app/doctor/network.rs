@@ -16,24 +16,33 @@ const NFT: &str = "nft";
 const SBIN: &str = "/usr/sbin";
 /// Maximum number of ports in use that a finding names.
 const NAMED: usize = 3;
+/// If at most one of this many ports is in use, enough are left.
+const FEW: usize = 10;
 
 /// A port or range of ports that other machines must reach.
-struct Opening {
+struct RequiredPorts {
     key: &'static str,
     transport: Transport,
     ports: (u16, u16),
 }
 
+impl RequiredPorts {
+    fn range(&self) -> String {
+        let (first, last) = self.ports;
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    }
+}
+
 /// Checks that the UDP ports for media can be bound. Must not be called while the node runs, because it uses
 /// some of them.
 pub(super) fn udp_ports(config: &Config) -> Vec<Finding> {
-    let media = media_ports(config).into_iter().map(|(opening, address)| bound(&opening, address));
+    let media = media_ports(config).into_iter().map(|(wanted, address)| bound(&wanted, address));
     media.collect()
 }
 
-fn bound(opening: &Opening, address: IpAddr) -> Finding {
-    let (subject, (first, last)) = ("udp ports", opening.ports);
-    let name = format!("{} {first}-{last}", opening.key);
+fn bound(wanted: &RequiredPorts, address: IpAddr) -> Finding {
+    let (subject, (first, last)) = ("udp ports", wanted.ports);
+    let name = format!("{} {first}-{last}", wanted.key);
     let mut taken = Vec::new();
     for port in first..=last {
         match UdpSocket::bind((address, port)) {
@@ -41,7 +50,7 @@ fn bound(opening: &Opening, address: IpAddr) -> Finding {
             Err(error) if error.kind() == ErrorKind::AddrInUse => taken.push(port.to_string()),
             Err(error) => {
                 let text =
-                    format!("{name}: cannot bind {address} port {port}: {error}; change {}", opening.key);
+                    format!("{name}: cannot bind {address} port {port}: {error}; change {}", wanted.key);
                 return Finding::of(subject, Err(text));
             }
         }
@@ -52,11 +61,15 @@ fn bound(opening: &Opening, address: IpAddr) -> Finding {
     }
     let used = taken.len();
     taken.truncate(NAMED);
+    if used * FEW <= all {
+        let text = format!("{name} can be bound, except {used} that other programs use");
+        return Finding::of(subject, Ok(text));
+    }
     let text = format!(
-        "{name}: {used} of {all} ports are in use by other programs ({}…): end these programs (`ss -lunp`), or \
-         change {}",
+        "{name}: {used} of {all} ports are in use by other programs ({}…): end these programs (`ss -lunp`), \
+         or change {}",
         taken.join(", "),
-        opening.key
+        wanted.key
     );
     match used == all {
         true => Finding::of(subject, Err(text)),
@@ -67,10 +80,10 @@ fn bound(opening: &Opening, address: IpAddr) -> Finding {
 /// Checks whether the rules of this machine let in what other machines send to the node.
 pub(super) async fn firewall(config: &Config) -> Finding {
     let subject = "firewall";
-    let openings = openings(config);
-    let all = list(&openings);
+    let required = required(config);
+    let all = list(&required);
     let unread = |why: &str| Finding::of(subject, Ok(format!("not checked: {why}. Let in {all}")));
-    if openings.is_empty() {
+    if required.is_empty() {
         return Finding::of(subject, Ok("the node needs nothing from other machines".into()));
     }
     if !rustix::process::geteuid().is_root() {
@@ -84,7 +97,7 @@ pub(super) async fn firewall(config: &Config) -> Finding {
     };
     let Some(rules) = rules else { return unread("the output of nft cannot be read") };
     let decided = |wanted: Passage| {
-        let found = openings.iter().filter(|one| rules.passage(one.transport, one.ports) == wanted);
+        let found = required.iter().filter(|one| rules.passage(one.transport, one.ports) == wanted);
         list(found)
     };
     let (closed, unclear) = (decided(Passage::Closed), decided(Passage::Unclear));
@@ -94,7 +107,7 @@ pub(super) async fn firewall(config: &Config) -> Finding {
             format!(
                 "the rules of this machine drop {closed}: add a rule that accepts it, such as `{}`, before \
                  the rules that drop (`nft -a list ruleset`)",
-                example(&openings, &rules)
+                example(&required, &rules)
             ),
         ),
         (true, false) => Finding::of(
@@ -105,30 +118,24 @@ pub(super) async fn firewall(config: &Config) -> Finding {
     }
 }
 
-/// Returns a rule of nftables that accepts the first of the openings that is closed.
-fn example(openings: &[Opening], rules: &Ruleset) -> String {
-    let closed = |one: &&Opening| rules.passage(one.transport, one.ports) == Passage::Closed;
-    openings.iter().find(closed).map_or(
-        String::new(),
-        |Opening { transport, ports: (first, last), .. }| {
-            let ports = if first == last { first.to_string() } else { format!("{first}-{last}") };
-            format!("{} dport {ports} accept", transport.as_str())
-        },
-    )
+/// Returns a rule of nftables that accepts the first of these ports that are closed.
+fn example(required: &[RequiredPorts], rules: &Ruleset) -> String {
+    let closed = |one: &&RequiredPorts| rules.passage(one.transport, one.ports) == Passage::Closed;
+    let rule = |one: &RequiredPorts| format!("{} dport {} accept", one.transport.as_str(), one.range());
+    required.iter().find(closed).map_or(String::new(), rule)
 }
 
-fn list<'a>(openings: impl IntoIterator<Item = &'a Opening>) -> String {
-    let name = |Opening { key, transport, ports: (first, last) }: &Opening| {
-        let ports = if first == last { first.to_string() } else { format!("{first}-{last}") };
-        format!("{} {ports} ({key})", transport.as_str().to_uppercase())
+fn list<'a>(required: impl IntoIterator<Item = &'a RequiredPorts>) -> String {
+    let name = |one: &RequiredPorts| {
+        format!("{} {} ({})", one.transport.as_str().to_uppercase(), one.range(), one.key)
     };
-    openings.into_iter().map(name).collect::<Vec<_>>().join(", ")
+    required.into_iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns the UDP ports of this node's roles, each with the address at which they are bound.
-fn media_ports(config: &Config) -> Vec<(Opening, IpAddr)> {
+fn media_ports(config: &Config) -> Vec<(RequiredPorts, IpAddr)> {
     let roles = config.node.roles;
-    let udp = |key, ports| Opening { key, transport: Transport::Udp, ports };
+    let udp = |key, ports| RequiredPorts { key, transport: Transport::Udp, ports };
     let mut media = Vec::new();
     // The ports of an external Janus are in its own configuration, perhaps on another machine.
     if roles.janus && config.janus.mode == JanusMode::Managed {
@@ -141,13 +148,13 @@ fn media_ports(config: &Config) -> Vec<(Opening, IpAddr)> {
     media
 }
 
-/// Returns everything that other machines send to this node. Sockets on loopback need no opening.
-fn openings(config: &Config) -> Vec<Opening> {
+/// Returns everything that other machines send to this node. Sockets on loopback are left out.
+fn required(config: &Config) -> Vec<RequiredPorts> {
     let (roles, listen) = (config.node.roles, &config.listen);
-    let mut openings: Vec<Opening> = media_ports(config)
+    let mut required: Vec<RequiredPorts> = media_ports(config)
         .into_iter()
         .filter(|(_, address)| !address.is_loopback())
-        .map(|(opening, _)| opening)
+        .map(|(wanted, _)| wanted)
         .collect();
     let sockets: [(&'static str, Option<SocketAddr>); 5] = [
         ("listen.api", roles.rooms.then_some(listen.api)),
@@ -159,10 +166,10 @@ fn openings(config: &Config) -> Vec<Opening> {
     for (key, address) in sockets {
         if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
             let port = address.port();
-            openings.push(Opening { key, transport: Transport::Tcp, ports: (port, port) });
+            required.push(RequiredPorts { key, transport: Transport::Tcp, ports: (port, port) });
         }
     }
-    openings
+    required
 }
 
 #[cfg(test)]
@@ -174,7 +181,7 @@ mod tests {
     fn ports_in_use_are_named() {
         let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let range = |ports| Opening { key: "mixer.rtp_ports", transport: Transport::Udp, ports };
+        let range = |ports| RequiredPorts { key: "mixer.rtp_ports", transport: Transport::Udp, ports };
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let found = bound(&range((port, port)), address);
         assert_eq!(found.verdict, Verdict::Failure, "all are in use");

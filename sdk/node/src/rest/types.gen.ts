@@ -67,6 +67,10 @@ export type AssignedJanus = {
      * Janus is not available.
      */
     status?: string | null;
+    /**
+     * Reason why this Janus instance was chosen; absent if a node of an earlier version chose it.
+     */
+    reason?: string | null;
 };
 
 /**
@@ -81,6 +85,10 @@ export type AssignedMixer = {
      * True if the mixer has taken the room, has not given it up, and is available.
      */
     listening: boolean;
+    /**
+     * Reason why this mixer was chosen; absent if a node of an earlier version chose it.
+     */
+    reason?: string | null;
 };
 
 /**

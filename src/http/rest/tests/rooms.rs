@@ -24,7 +24,7 @@ async fn a_room_lives_and_ends() {
 
     let started = house.post("/api/rooms/demo/start", Value::Null).await;
     assert_eq!((started.status, &started.json["room"]["status"]), (200, &json!("starting")));
-    assert_eq!(started.json["room"]["janus"], json!({"id": "one"}));
+    assert_eq!(started.json["room"]["janus"], json!({"id": "one", "reason": "no other janus took rooms"}));
     assert!(!started.text.contains("nonce"), "the answer contains no nonce");
     let again = house.post("/api/rooms/demo/start", Value::Null).await;
     assert_eq!(again.json, started.json, "a second start changes nothing");

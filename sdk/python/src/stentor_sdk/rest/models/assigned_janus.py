@@ -20,10 +20,13 @@ class AssignedJanus:
         status (None | str | Unset): `room_created`, `forwarding` or `not_forwarding`; absent until this Janus has the
             room, and while this
             Janus is not available.
+        reason (None | str | Unset): Reason why this Janus instance was chosen; absent if a node of an earlier version
+            chose it.
     """
 
     id: str
     status: None | str | Unset = UNSET
+    reason: None | str | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -35,6 +38,12 @@ class AssignedJanus:
         else:
             status = self.status
 
+        reason: None | str | Unset
+        if isinstance(self.reason, Unset):
+            reason = UNSET
+        else:
+            reason = self.reason
+
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
         field_dict.update(
@@ -44,6 +53,8 @@ class AssignedJanus:
         )
         if status is not UNSET:
             field_dict["status"] = status
+        if reason is not UNSET:
+            field_dict["reason"] = reason
 
         return field_dict
 
@@ -61,9 +72,19 @@ class AssignedJanus:
 
         status = _parse_status(d.pop("status", UNSET))
 
+        def _parse_reason(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        reason = _parse_reason(d.pop("reason", UNSET))
+
         assigned_janus = cls(
             id=id,
             status=status,
+            reason=reason,
         )
 
         assigned_janus.additional_properties = d

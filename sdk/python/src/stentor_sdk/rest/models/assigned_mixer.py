@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
+
+from ..types import UNSET, Unset
 
 T = TypeVar("T", bound="AssignedMixer")
 
@@ -16,16 +18,24 @@ class AssignedMixer:
     Attributes:
         id (str): Id of the mixer.
         listening (bool): True if the mixer has taken the room, has not given it up, and is available.
+        reason (None | str | Unset): Reason why this mixer was chosen; absent if a node of an earlier version chose it.
     """
 
     id: str
     listening: bool
+    reason: None | str | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         id = self.id
 
         listening = self.listening
+
+        reason: None | str | Unset
+        if isinstance(self.reason, Unset):
+            reason = UNSET
+        else:
+            reason = self.reason
 
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
@@ -35,6 +45,8 @@ class AssignedMixer:
                 "listening": listening,
             }
         )
+        if reason is not UNSET:
+            field_dict["reason"] = reason
 
         return field_dict
 
@@ -45,9 +57,19 @@ class AssignedMixer:
 
         listening = d.pop("listening")
 
+        def _parse_reason(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        reason = _parse_reason(d.pop("reason", UNSET))
+
         assigned_mixer = cls(
             id=id,
             listening=listening,
+            reason=reason,
         )
 
         assigned_mixer.additional_properties = d
