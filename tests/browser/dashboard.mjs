@@ -35,8 +35,9 @@ async function open() {
   const page = await browser.newPage();
   page.setDefaultTimeout(TIMEOUT);
   page.on('pageerror', (error) => errors.push(String(error)));
-  // The browser reports the refused action (401) as a network error. It is expected.
-  page.on('console', (message) => message.type() === 'error' && !message.text().includes('401') && errors.push(message.text()));
+  // The browser reports a refused action as a network error. Expected are 401 (no login) and 409 (an actor that
+  // has just started).
+  page.on('console', (message) => message.type() === 'error' && !/ 40[19] /.test(message.text()) && errors.push(message.text()));
   page.on('request', (request) => new URL(request.url()).host !== new URL(ops).host && errors.push(request.url()));
   return page;
 }

@@ -105,8 +105,7 @@ pub async fn attend(
     }
 }
 
-/// Copies FFmpeg's stderr to our log until the output ends. Calls `measured` with
-/// each line of the meter.
+/// Copies FFmpeg's stderr to our log until the output ends. Calls `measured` with each line of the meter.
 async fn follow(
     room: &RoomId,
     pid: u32,
