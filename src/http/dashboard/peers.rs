@@ -21,8 +21,8 @@ use crate::store::StoreError;
 
 /// Kind of the actor whose reason names the rooms that cannot move.
 const FAILOVER: &str = "failover";
-/// Age from which the figures of another node are not shown any more.
-const OUTDATED: Duration = Duration::from_secs(15);
+/// Age from which the figures of another node are not shown any more; they are fetched every two seconds.
+const OUTDATED: Duration = Duration::from_secs(8);
 
 /// Figures of a room that only the node that mixes it knows.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -47,9 +47,7 @@ impl RemoteFigures {
     /// Returns the figures of a room, if a node sent them recently.
     pub(super) fn of(&self, room: &RoomId) -> Option<RoomFigures> {
         let known = self.lock();
-        let (at, figures) = known.get(room.as_str()).filter(|(at, _)| at.elapsed() < OUTDATED)?;
-        let media_age_ms = figures.media_age_ms.map(|age| age + at.elapsed().as_millis() as u64);
-        Some(RoomFigures { media_age_ms, mix: figures.mix.clone() })
+        known.get(room.as_str()).filter(|(at, _)| at.elapsed() < OUTDATED).map(|(_, figures)| figures.clone())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, RoomFigures)>> {

@@ -44,6 +44,7 @@ class ModuleRow {
     write(this.host, [module.host, module.version].filter(Boolean).join(' · '));
     tone(this.status, isDown(module) ? 'bad' : 'good', module.status ?? 'gone');
     write(this.cells[2]!, module.mark ?? UNKNOWN);
+    this.cells[2]!.dataset.empty = String(module.mark === undefined);
     write(this.load, module.capacity === undefined ? String(module.load) : `${module.load} of ${module.capacity}`);
     this.meter.hidden = module.capacity === undefined;
     this.meter.max = Math.max(1, module.capacity ?? 1);
