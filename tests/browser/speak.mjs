@@ -25,6 +25,7 @@
 // | reload     |                                   | reloads the page, and joins again |
 // | go         | to                                | goes `back`, `forward`, or to an address; answers `{address}` |
 // | disturb    | how                               | simulates an intervention by the system: `pause` of the media, `stall` (without an event) or `resume` |
+// | interrupt  | how, ms                           | `freeze`s a hidden page, or takes it `offline`, for this time; only in Chromium |
 // | press      | target                            | presses the element of this selector |
 // | keys       | target, keys                      | focuses the element of this selector and presses these keys |
 // | write      | target, text                      | writes into the field of this selector |
@@ -421,6 +422,21 @@ async function wait(visit, { state: wanted, view, code, pill, notStarted, cards 
   }
 }
 
+async function interrupt({ page }, { how, ms }) {
+  const passed = () => new Promise((next) => setTimeout(next, ms));
+  if (how === 'offline') {
+    await page.context().setOffline(true);
+    await passed();
+    await page.context().setOffline(false);
+    return;
+  }
+  const session = await page.context().newCDPSession(page);
+  await session.send('Page.setWebLifecycleState', { state: 'frozen' });
+  await passed();
+  await session.send('Page.setWebLifecycleState', { state: 'active' });
+  await session.detach();
+}
+
 async function mute({ page, hands, run }, { user, muted }) {
   const own = () => run(() => window.stentorRoom.muted);
   if (!user) {
@@ -455,6 +471,7 @@ const acts = {
     await (to === 'back' ? visit.page.goBack() : to === 'forward' ? visit.page.goForward() : visit.page.goto(to));
     return { address: await visit.run(() => location.href) };
   },
+  interrupt,
   disturb: ({ run }, { how }) => run(disturb, how),
   press: ({ page, hands }, { target }) => hands.press(page, target),
   keys: async ({ page }, { target, keys }) => {

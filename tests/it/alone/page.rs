@@ -11,11 +11,13 @@ use crate::support::node::Node;
 use crate::support::pages::Pages;
 use crate::support::staged::{ROOM, Stage, TOKEN, Take};
 use crate::support::studio::{Speaker, Studio};
-use crate::support::{pause_async, report};
+use crate::support::{pause_async, report, until};
 
 /// Longest tolerated silence. The staged room always has media, so a silence is a stall of the player. Short
 /// stalls are normal on a busy machine.
 const LONGEST_SILENCE: Duration = Duration::from_secs(4);
+/// Distance in seconds behind live that the page keeps: the goal for the 95th percentile.
+const CLOSE_TO_LIVE: f64 = 1.3;
 
 #[actix::test]
 async fn page_plays_across_key_change_and_discontinuity() {
@@ -89,6 +91,28 @@ async fn page_resumes_after_room_restart() {
     let _third = restart(&node, &studio, 880).await;
     pages.until_hears("eve", &json!({ "660": false, "880": true })).await;
     assert_eq!(pages.ask("eve", "state", json!({})).await["state"], "playing");
+}
+
+#[actix::test]
+async fn page_returns_to_live_after_interruptions() {
+    let node = Node::start(&[]).await;
+    node.room_on_air("live").await;
+    let _speaker = Studio::managed(&node).await.speak(&node, "live", 440).await;
+    let mut pages = Pages::start().await;
+    let url = format!("{}/listen/live#token={}", node.hls, node.token("live").await);
+    pages.ask("eve", "open", json!({ "url": url })).await;
+    pages.until_hears("eve", &json!({ "440": true })).await;
+    for (how, ms) in [("freeze", 4_000), ("offline", 1_500), ("offline", 8_000), ("freeze", 20_000)] {
+        pages.ask("eve", "interrupt", json!({ "how": how, "ms": ms })).await;
+        let shared = tokio::sync::Mutex::new(&mut pages);
+        until(&format!("the page is live again after {ms} ms of {how}"), async || {
+            let state = shared.lock().await.ask("eve", "state", json!({})).await;
+            state["playing"] == true
+                && state["behindLiveSeconds"].as_f64().is_some_and(|s| s <= CLOSE_TO_LIVE)
+        })
+        .await;
+        pages.until_hears("eve", &json!({ "440": true })).await;
+    }
 }
 
 #[actix::test]

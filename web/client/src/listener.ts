@@ -238,7 +238,7 @@ export class StentorListener extends Emitter<ListenerEvents> {
   /** Follows the room: its state, reactions and chat, until {@link StentorListener.close}. */
   follow(): void {
     this.channel.open();
-    this.talkingTimer ??= window.setInterval(() => {
+    this.talkingTimer ??= setInterval(() => {
       this.lookTalking();
       this.lookCaption();
     }, TALKING_LOOK_MS);
@@ -287,7 +287,7 @@ export class StentorListener extends Emitter<ListenerEvents> {
     this.leaveStage();
     this.channel.close();
     this.player.close();
-    window.clearInterval(this.talkingTimer);
+    clearInterval(this.talkingTimer);
   }
 
   private roomChanged(state: ChannelState): void {

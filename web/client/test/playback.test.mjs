@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Fetching, setEnds, stopped } from '../dist/listening/fetching.js';
+import { closeUp } from '../dist/listening/hls.js';
 import { Playhead } from '../dist/listening/playhead.js';
 
 const STUCK = { idle: true, position: 10, bufferEnd: 10.6, edge: 11.0 };
@@ -70,4 +71,13 @@ test('a seek is not motion', () => {
     assert.notEqual(playhead.look(5 + ms, ms), 'moving');
   }
   assert.equal(playhead.look(1005, 1100), 'standing');
+});
+
+test('hls.js returns to the distance of a playlist with parts', () => {
+  const after = (partHoldBack) => {
+    const hls = { targetLatency: 1.4, latestLevelDetails: { partHoldBack } };
+    closeUp(hls);
+    return hls.targetLatency;
+  };
+  assert.deepEqual([0.6, 0].map(after), [0.6, 1.4]);
 });

@@ -12,6 +12,9 @@ export interface HlsClass {
   new (config?: any): object;
 }
 
+/** Time after a stall at which the additional distance from live is given up. */
+export const CLOSE_UP_MS = 60_000;
+
 /** Loads the class of hls.js when it is needed, like `() => import('hls.js/light')`. */
 export type HlsLoader = () => Promise<HlsClass | { default: HlsClass }>;
 
@@ -64,4 +67,10 @@ export function configOf(
     keyLoadPolicy: policy,
     xhrSetup: authorize,
   };
+}
+
+/** Returns hls.js to the playlist's distance from live. By itself, it keeps what it adds for each stall. */
+export function closeUp(hls: Hls): void {
+  const holdBack = hls.latestLevelDetails?.partHoldBack;
+  if (holdBack) hls.targetLatency = holdBack;
 }

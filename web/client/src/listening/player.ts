@@ -7,7 +7,7 @@ import type { TokenSource } from '../tokens.js';
 import type { Addresses } from './addresses.js';
 import { BROKE_OFF, describe, described, judge, OFF_AIR, UNREACHABLE, UNSUPPORTED, type PlaybackError, type Verdict } from './failures.js';
 import { Fetching, setEnds } from './fetching.js';
-import { configOf, FIRST_RETRY_MS, loaded, usable, type HlsClass, type HlsLoader } from './hls.js';
+import { CLOSE_UP_MS, closeUp, configOf, FIRST_RETRY_MS, loaded, usable, type HlsClass, type HlsLoader } from './hls.js';
 import { askAhead, nativeLatency } from './native.js';
 import { positionOf } from './past.js';
 import { Playhead } from './playhead.js';
@@ -120,16 +120,16 @@ export class Player {
     audio.addEventListener('waiting', () => this.playing && this.enter('buffering'), { signal });
     audio.addEventListener('pause', () => this.paused(), { signal });
     this.timers = [
-      window.setInterval(() => this.keepUp(), LOOK_MS),
-      window.setInterval(() => this.look(), MOTION_LOOK_MS),
+      setInterval(() => this.keepUp(), LOOK_MS),
+      setInterval(() => this.look(), MOTION_LOOK_MS),
     ];
   }
 
   /** Ends playback for good and releases the element. */
   close(): void {
     this.ended.abort();
-    for (const timer of [...this.timers, this.firstLook]) window.clearInterval(timer);
-    window.clearTimeout(this.retry);
+    for (const timer of [...this.timers, this.firstLook]) clearInterval(timer);
+    clearTimeout(this.retry);
     this.wanted = false;
     this.disconnect();
     this.release();
@@ -198,7 +198,7 @@ export class Player {
   }
 
   private connectAgain(): void {
-    window.clearTimeout(this.retry);
+    clearTimeout(this.retry);
     this.enter('connecting');
     void this.connect();
   }
@@ -228,9 +228,9 @@ export class Player {
     const before = this.audible;
     this.audible = audible;
     if (this.state !== 'waiting' || audible === false || before !== false) return;
-    window.clearTimeout(this.retry);
+    clearTimeout(this.retry);
     this.failures = 0;
-    this.retry = window.setTimeout(() => void this.connect(), Math.random() * SPREAD_MS);
+    this.retry = setTimeout(() => void this.connect(), Math.random() * SPREAD_MS);
   }
 
   private async connect(): Promise<void> {
@@ -278,6 +278,7 @@ export class Player {
     hls.on(Events.ERROR, (_, data) => {
       const error = describe(data);
       this.record(error);
+      if (data.details === 'bufferStalledError') setTimeout(() => closeUp(hls), CLOSE_UP_MS);
       const verdict = judge(data, error);
       // hls.js requests a refused key repeatedly; a refusal is final.
       if (data.fatal || verdict.kind !== 'broken') this.fell(verdict);
@@ -299,7 +300,7 @@ export class Player {
       if (!jumped) return;
       // With less than `ENOUGH_TO_START_SECONDS` in the playlist, hls.js may load a part, stall, and stop.
       const missing = Math.max(0, ENOUGH_TO_START_SECONDS - details.totalduration);
-      window.setTimeout(() => this.hls === hls && this.startOver(), missing * 1000);
+      setTimeout(() => this.hls === hls && this.startOver(), missing * 1000);
     });
     if (!past) hls.on(Events.LEVEL_UPDATED, (_, { details }) => setEnds(details.fragments));
     const { playlist, rewind } = this.options.addresses;
@@ -354,10 +355,10 @@ export class Player {
 
   /** Checks often while the element is about to start. */
   private lookOften(): void {
-    window.clearInterval(this.firstLook);
-    this.firstLook = window.setInterval(() => {
+    clearInterval(this.firstLook);
+    this.firstLook = setInterval(() => {
       this.lookAtPlayhead();
-      if (this.playing || this.audio.paused) window.clearInterval(this.firstLook);
+      if (this.playing || this.audio.paused) clearInterval(this.firstLook);
     }, FIRST_LOOK_MS);
   }
 
@@ -388,7 +389,7 @@ export class Player {
   }
 
   private fell(verdict: Verdict): void {
-    window.clearTimeout(this.retry);
+    clearTimeout(this.retry);
     this.disconnect();
     if (this.back !== null && verdict.kind !== 'broken') {
       // The past is not available. Try near live; if that is refused as well, the refusal gives the reason.
@@ -406,7 +407,7 @@ export class Player {
     if (delay < longest) this.failures += 1;
     this.enter(waiting ? 'waiting' : 'connecting', { ...verdict.problem, retryable: true });
     // Many listeners lose the same room at the same moment: spread their return.
-    this.retry = window.setTimeout(() => void this.connect(), delay * (0.75 + Math.random() / 2));
+    this.retry = setTimeout(() => void this.connect(), delay * (0.75 + Math.random() / 2));
   }
 
   private keepUp(): void {

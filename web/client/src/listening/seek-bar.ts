@@ -51,15 +51,15 @@ export class SeekBar {
     range.addEventListener('input', () => this.choose(-Number(range.value)), { signal });
     range.addEventListener('change', () => this.settle(0), { signal });
     live.addEventListener('click', () => this.goLive(), { signal });
-    this.looking = window.setInterval(() => this.show(), LOOK_MS);
+    this.looking = setInterval(() => this.show(), LOOK_MS);
     this.show();
   }
 
   /** Releases elements and listener. */
   close(): void {
     this.ended.abort();
-    window.clearInterval(this.looking);
-    window.clearTimeout(this.settling);
+    clearInterval(this.looking);
+    clearTimeout(this.settling);
   }
 
   /**
@@ -90,8 +90,8 @@ export class SeekBar {
   }
 
   private settle(delay: number): void {
-    window.clearTimeout(this.settling);
-    this.settling = window.setTimeout(() => {
+    clearTimeout(this.settling);
+    this.settling = setTimeout(() => {
       this.chosenAt = Date.now();
       this.listener.rewind(this.chosen ?? 0);
       this.show();
@@ -99,7 +99,7 @@ export class SeekBar {
   }
 
   private goLive(): void {
-    window.clearTimeout(this.settling);
+    clearTimeout(this.settling);
     this.chosen = null;
     this.listener.goLive();
     this.show();
