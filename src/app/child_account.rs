@@ -7,13 +7,14 @@ use crate::process::{self, Account};
 
 /// Returns the account of Janus and FFmpeg; `None`: they run as the user of the node. Checks that the account
 /// can run the managed Janus of the role `janus`, and FFmpeg if the node mixes rooms or plays sources in
-/// them. A node with the role `rooms` needs FFmpeg only once a recogniser connects.
+/// them. A node with the role `rooms` needs FFmpeg only once a recogniser connects, and one with the role
+/// `hls` once somebody requests Opus.
 ///
 /// # Errors
 /// The message names the remedy.
 pub fn child_account(config: &Config) -> Result<Option<Account>, String> {
     let (roles, managed) = (config.node.roles, config.janus.mode == JanusMode::Managed);
-    if !(roles.mixer || roles.janus || roles.rooms) {
+    if !(roles.mixer || roles.janus || roles.rooms || roles.hls) {
         return Ok(None);
     }
     let account = Account::for_children(&config.node.child_user)?;

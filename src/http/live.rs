@@ -175,9 +175,15 @@ fn ogg(
     title: impl Fn() -> String + 'static,
     follows_titles: bool,
 ) -> impl stream::Stream<Item = Bytes> + 'static {
-    let mut pages = OggStream::new(rand::random(), follows_titles);
+    let (mut pages, mut shown) = (OggStream::new(rand::random(), follows_titles), None);
     parts.map(Some).chain(stream::once(future::ready(None))).map(move |part| match part {
-        Some(part) => pages.part(&part, &title()),
+        Some(part) => {
+            let shown = shown.get_or_insert_with(&title);
+            if follows_titles {
+                *shown = title();
+            }
+            pages.part(&part, shown)
+        }
         None => pages.end(),
     })
 }

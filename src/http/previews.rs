@@ -99,10 +99,12 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// Returns the origin of a cover. A cover is an https URL, so this is never a wildcard.
+/// Returns the origin of a cover; `None` if its host has characters that mean something else in a content
+/// security policy, such as `*` and `;`. URLs permit them (<https://url.spec.whatwg.org/#host-miscellaneous>).
 fn origin(cover: &CoverUrl) -> Option<String> {
     let url = Url::parse(cover.as_str()).ok().filter(|url| url.scheme() == "https")?;
-    Some(url.origin().ascii_serialization())
+    let is_plain = |c: u8| c.is_ascii_alphanumeric() || b".-_:[]".contains(&c);
+    url.host_str()?.bytes().all(is_plain).then(|| url.origin().ascii_serialization())
 }
 
 #[cfg(test)]
@@ -118,9 +120,13 @@ mod tests {
 
     #[test]
     fn cover_origins_are_https_hosts() {
-        let origin_of = |url: &str| origin(&CoverUrl::new(url).unwrap());
+        let origin_of = |url: &str| origin(&CoverUrl::new(url).ok()?);
         assert_eq!(origin_of("https://img.example.org/a.png?b#c").unwrap(), "https://img.example.org");
         assert_eq!(origin_of("https://img.example.org:8443/a").unwrap(), "https://img.example.org:8443");
         assert_eq!(origin_of("https://bücher.example/a").unwrap(), "https://xn--bcher-kva.example");
+        for host in ["*", "*.example", "x;sandbox", "x,y", "x'"] {
+            let odd = format!("https://{host}/a.png");
+            assert_eq!(origin_of(&odd), None, "{odd}");
+        }
     }
 }

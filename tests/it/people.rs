@@ -185,7 +185,7 @@ async fn previews_show_public_rooms_only() {
     assert_eq!(notice("tea").await["title"], "Tea <b>\"time\"</b> & more");
     withstood(
         "markup in titles of link previews, oEmbed and previews of rooms that are not public",
-        "escaped; the same as for a room that does not exist",
+        "escaped; for such a room, the texts of one that does not exist",
         "no title without a token",
     );
 }

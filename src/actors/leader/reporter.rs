@@ -81,7 +81,7 @@ pub enum Msg {
     HandsDue,
     Recordings(watch::Receiver<Option<Revision>>),
     /// Errors of an examination; empty if there were none.
-    Examined(Vec<String>),
+    Examined(Examination),
 }
 
 impl Message for Msg {
@@ -167,16 +167,24 @@ impl Reporter {
                 let (presence, service, writes) = (presence.clone(), service.clone(), hand_writes.clone());
                 async move {
                     let outcome = report(presence.as_ref(), &service, &open, &writes).await;
-                    outcome.err().map(|error| format!("{}: {error}", open.room))
+                    (open, outcome)
                 }
             });
-            let mut errors: Vec<_> =
-                reports.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
+            let mut reports = reports.buffer_unordered(AT_ONCE);
+            let mut done = Examination::default();
+            while let Some((open, outcome)) = reports.next().await {
+                if open.hands
+                    && outcome.as_ref().map_or(true, |reported| *reported == ReportOutcome::WithoutHands)
+                {
+                    done.hands_due.push(open.room.clone());
+                }
+                done.errors.extend(outcome.err().map(|error| format!("{}: {error}", open.room)));
+            }
             for known in ready {
                 let outcome = recordings.report_ready(&known, service.ledger()).await;
-                errors.extend(outcome.err().map(|error| format!("recording {}: {error}", known.id)));
+                done.errors.extend(outcome.err().map(|error| format!("recording {}: {error}", known.id)));
             }
-            errors
+            done
         };
         cx.run(examination, Msg::Examined);
     }
@@ -191,8 +199,9 @@ impl Reporter {
         (is_due && is_listener_peak(view, listeners)).then_some(listeners)
     }
 
-    fn examined(&mut self, errors: Vec<String>) {
+    fn examined(&mut self, Examination { errors, hands_due }: Examination) {
         self.busy = false;
+        self.hands.extend(hands_due);
         let first = errors.into_iter().next();
         if let Some(error) = first.as_ref().filter(|_| self.last_error.is_none()) {
             tracing::warn!(error, "events of anchors, hands or recordings were not written; will retry");
@@ -262,6 +271,21 @@ impl Reporter {
     }
 }
 
+/// Result of one examination.
+#[derive(Debug, Default)]
+pub struct Examination {
+    errors: Vec<String>,
+    /// Rooms whose hands must be compared again.
+    hands_due: Vec<RoomId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReportOutcome {
+    Complete,
+    /// Hands were raised and lowered too often in all rooms together, so their changes are written later.
+    WithoutHands,
+}
+
 /// Open room to be examined.
 struct OpenRoom {
     room: RoomId,
@@ -280,7 +304,7 @@ async fn report(
     service: &RoomService,
     open: &OpenRoom,
     hand_writes: &Mutex<RateLimiter>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<ReportOutcome> {
     let OpenRoom { room, view, listeners, now, .. } = open;
     let (mut anchors, mut hands) = (None, None);
     if let Some(PresenceParts { presence, stages }) = presence {
@@ -299,8 +323,7 @@ async fn report(
     let hands = hands.as_deref().filter(|_| !too_many);
     let observed = RoomObservation { present: anchors.as_deref(), hands, listeners: *listeners };
     service.report_anchors(room, view, observed).await?;
-    anyhow::ensure!(!too_many, "hands are raised and lowered too often in all rooms");
-    Ok(())
+    Ok(if too_many { ReportOutcome::WithoutHands } else { ReportOutcome::Complete })
 }
 
 fn differs(view: &RoomView, hands: &[Hand]) -> bool {
@@ -404,7 +427,7 @@ impl Behaviour for Reporter {
                 self.recordings_due = true;
                 next_recordings(changes, cx);
             }
-            Msg::Examined(errors) => self.examined(errors),
+            Msg::Examined(done) => self.examined(done),
         }
         self.examine(cx);
     }
