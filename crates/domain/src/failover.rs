@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::handover::{StaleKeys, outgoing_mixer};
-use super::ids::{ModuleId, RoomId};
+use super::ids::{Epoch, ModuleId, Nonce, RoomId};
 use super::keys::{ModuleKind, ModulePart};
 use super::model::{Health, LiveMeta, LiveStatus, Mark, MarkLabel};
 use super::placement::{Load, ModuleChoice, Placement, assigned, load_on, pick_if};
@@ -50,6 +50,10 @@ pub struct FailoverTimers {
 const FEW: f64 = 0.3;
 /// Time for which a room avoids a mixer that gave it up, if there is another mixer.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
+/// Maximum number of moves of a room in one broadcast because its mix is silent although somebody speaks: one
+/// for a fault of the mixer, one for a fault of Janus. The speech may be false, so more would only disturb.
+/// A new leader counts again.
+const MOST_UNHEARD_MOVES: usize = 2;
 /// Longest time until the next check after a move, while a room cannot move, or while the store is
 /// unavailable.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -95,6 +99,8 @@ pub struct FailoverPolicy {
     unhealthy: BTreeMap<Key, Duration>,
     /// For each room: the mixers that gave it up, and the time at which each of them did so.
     given_up: BTreeMap<RoomId, BTreeMap<ModuleId, Duration>>,
+    /// For each room: its broadcast, and the epochs in which it was given up although somebody spoke.
+    unheard: BTreeMap<RoomId, (Nonce, BTreeSet<Epoch>)>,
     stale_keys: StaleKeys,
 }
 
@@ -180,9 +186,17 @@ impl FailoverPolicy {
             mixers.retain(|_, at| now.saturating_sub(*at) < FORGIVEN_AFTER);
         }
         self.given_up.retain(|room, mixers| rooms.contains_key(room) && !mixers.is_empty());
+        self.unheard.retain(|room, (nonce, _)| {
+            let live = rooms.get(room).and_then(|view| view.live.as_ref());
+            live.is_some_and(|live| live.nonce == *nonce)
+        });
         for (room, view, live) in on_air(rooms) {
             if self.blames_mixer(view, live) {
                 self.given_up.entry(room.clone()).or_default().insert(live.mixer_id.clone(), now);
+                if is_unheard(view) {
+                    let new = || (live.nonce.clone(), BTreeSet::new());
+                    self.unheard.entry(room.clone()).or_insert_with(new).1.insert(live.epoch);
+                }
             }
         }
     }
@@ -207,7 +221,7 @@ impl FailoverPolicy {
         let against = self.against(modules, steady_since);
         let (mut placing, mut waiting) = (PlacementRound { me: self, modules, load }, BTreeMap::new());
         for (room, view, live) in on_air(rooms) {
-            let mut due = self.departures(view, live, &against, now, &mut waiting);
+            let mut due = self.departures(room, view, live, &against, now, &mut waiting);
             if self.stale_keys.must_wait(room, now) && due.extract_if(.., |d| d.is_handover()).count() > 0 {
                 verdict.waits.push(format!("{room}: leaves its mixer after that mixer has written its key"));
             }
@@ -246,6 +260,7 @@ impl FailoverPolicy {
     /// the module's count in `waiting`.
     fn departures(
         &self,
+        room: &RoomId,
         view: &RoomView,
         live: &LiveMeta,
         against: &BTreeMap<Key, EvictionRule>,
@@ -258,7 +273,10 @@ impl FailoverPolicy {
             match against.get(&key) {
                 Some(a) if a.from <= now => due.push(Eviction { kind, from, cause: a.cause }),
                 Some(_) => *waiting.entry(key).or_default() += 1,
-                None if kind == ModuleKind::Mixer && self.blames_mixer(view, live) => {
+                None if kind == ModuleKind::Mixer
+                    && self.blames_mixer(view, live)
+                    && !(is_unheard(view) && self.moved_enough(room)) =>
+                {
                     let cause = if is_starved(view) { Cause::Silent } else { Cause::GaveUp };
                     due.push(Eviction { kind, from, cause });
                 }
@@ -274,6 +292,11 @@ impl FailoverPolicy {
         let janus = (ModuleKind::Janus, live.janus_id.clone());
         let lost = self.absent.contains_key(&janus) || self.unhealthy.contains_key(&janus);
         has_given_up(view, live) && !(lost && is_starved(view))
+    }
+
+    /// Returns true if the room has made its [`MOST_UNHEARD_MOVES`] in this broadcast.
+    fn moved_enough(&self, room: &RoomId) -> bool {
+        self.unheard.get(room).is_some_and(|(_, epochs)| epochs.len() > MOST_UNHEARD_MOVES)
     }
 
     /// Returns alternative moves, the preferred one first. For a silent room, either module may be at fault:
@@ -442,7 +465,12 @@ fn has_given_up(view: &RoomView, live: &LiveMeta) -> bool {
     mixer.is_some_and(|m| m.gave_up)
 }
 
-/// Returns true if the mixer gave up because nothing arrives.
+/// Returns true if the mixer's latest starvation was a silence although somebody spoke.
+fn is_unheard(view: &RoomView) -> bool {
+    view.mixer.as_ref().is_some_and(|mixer| mixer.unheard)
+}
+
+/// Returns true if the mixer gave up because nothing arrives, or only silence.
 fn is_starved(view: &RoomView) -> bool {
     view.mixer.as_ref().is_some_and(|mixer| mixer.starved > 0)
 }

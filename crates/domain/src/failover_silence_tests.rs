@@ -44,3 +44,24 @@ fn lost_janus_is_not_held_against_mixer() {
     let kinds: Vec<_> = verdict.moves[0].leaves.iter().map(|d| d.kind).collect();
     assert_eq!(kinds, [ModuleKind::Janus], "{verdict:?}");
 }
+
+/// The speech may be false, for instance silence that a client declares as speech.
+#[test]
+fn unheard_room_moves_twice_per_broadcast() {
+    let mut house = House::new(&["a", "b", "c", "d"]);
+    house.room("room", "a", "a");
+    let mut times = (0..).map(|n| 20_000 + 600_000 * n);
+    let mut moves = |house: &mut House, give_up: fn(&mut House)| {
+        [(); 4].map(|()| {
+            give_up(house);
+            let verdict = house.at(times.next().unwrap_or_default());
+            verdict.moves.iter().for_each(|moved| house.apply(moved));
+            verdict.moves.len()
+        })
+    };
+    assert_eq!(moves(&mut house, |house| house.give_up_unheard("room")), [1, 1, 0, 0]);
+    house.begin_next_broadcast("room");
+    assert_eq!(moves(&mut house, |house| house.give_up_unheard("room")), [1, 1, 0, 0], "the next broadcast");
+    let starved = moves(&mut house, |house| house.give_up_starved("room", 5));
+    assert_eq!(starved, [1; 4], "nothing arrives: that is certain");
+}

@@ -426,6 +426,18 @@ impl House {
         self.give_up_starved(room, 0);
     }
 
+    /// Lets the mixer give up because of silence, although somebody spoke.
+    fn give_up_unheard(&mut self, room: &str) {
+        self.give_up_starved(room, 5);
+        self.change(&RoomId::new(room).unwrap(), |view| view.mixer.as_mut().unwrap().value.unheard = true);
+    }
+
+    fn begin_next_broadcast(&mut self, room: &str) {
+        self.change(&RoomId::new(room).unwrap(), |view| {
+            view.live.as_mut().unwrap().value.nonce = Nonce("next".into());
+        });
+    }
+
     fn give_up_starved(&mut self, room: &str, starved: u32) {
         self.change(&RoomId::new(room).unwrap(), |view| {
             let live = view.live.as_ref().unwrap();
