@@ -84,25 +84,37 @@ impl PeakClass {
 
 /// Number of silent seconds in a row from which a mix is reported as silent.
 const LASTING: u32 = 3;
+/// Minimum number of seconds between two reports of silence. Each report is a write to the store, and pauses
+/// in a conversation are frequent.
+const BETWEEN_REPORTS: u32 = 60;
 
 /// Finds the changes between sound and lasting silence in the mix of one FFmpeg.
 #[derive(Debug, Default)]
 pub struct SilenceMeter {
     seconds: u32,
     reported: Option<bool>,
+    /// Number of seconds since the last report of silence.
+    since_report: Option<u32>,
 }
 
 impl SilenceMeter {
-    /// Adds one second. Returns true if silence has lasted for three seconds since the last sound, and false
-    /// for the first sound of the process or after such a silence. Otherwise returns `None`.
+    /// Adds one second. Returns true if silence has lasted for three seconds since the last sound, but not
+    /// within a minute after it last returned true. Returns false for the first sound of the process, and for
+    /// the first sound after a reported silence. Otherwise returns `None`.
     pub fn second(&mut self, class: PeakClass) -> Option<bool> {
         self.seconds = if class == PeakClass::Silent { self.seconds.saturating_add(1) } else { 0 };
+        self.since_report = self.since_report.map(|since| since.saturating_add(1));
+        let permitted = self.since_report.is_none_or(|since| since >= BETWEEN_REPORTS);
         let now = match self.seconds {
             0 => false,
-            LASTING.. => true,
+            LASTING.. if permitted || self.reported == Some(true) => true,
             _ => return None,
         };
-        (self.reported.replace(now) != Some(now)).then_some(now)
+        let report = (self.reported.replace(now) != Some(now)).then_some(now);
+        if report == Some(true) {
+            self.since_report = Some(0);
+        }
+        report
     }
 }
 
@@ -143,6 +155,18 @@ mod tests {
         assert_eq!(reports(&[Silent, Silent, Silent, Silent]), [None, None, Some(true), None]);
         assert_eq!(reports(&[Sound, Clipped, Silent, Silent, Sound]), [Some(false), None, None, None, None]);
         assert_eq!(reports(&[Silent, Silent, Silent, Sound, Sound])[2..], [Some(true), Some(false), None]);
+    }
+
+    #[test]
+    fn frequent_pauses_are_reported_rarely() {
+        let mut meter = SilenceMeter::default();
+        // Four seconds of silence after each second of sound, for five minutes.
+        let seconds = (0..300).map(|n| if n % 5 == 0 { PeakClass::Sound } else { PeakClass::Silent });
+        let reports: Vec<_> = seconds.filter_map(|second| meter.second(second)).collect();
+        assert_eq!(reports.iter().filter(|silent| **silent).count(), 5, "{reports:?}");
+        assert!(reports.iter().enumerate().all(|(n, silent)| *silent == (n % 2 == 1)), "{reports:?}");
+        let late = (0..70).filter_map(|_| meter.second(PeakClass::Silent)).collect::<Vec<_>>();
+        assert_eq!(late, [true], "a lasting silence is reported, even if late");
     }
 
     #[test]
