@@ -50,7 +50,7 @@ async fn silent_mix_under_speech_is_repaired() {
         "FFmpeg's mix is silent although an anchor speaks (two starts)",
         "until then",
         since.elapsed(),
-        Duration::from_secs(25),
+        Duration::from_secs(45),
     );
     until("the room is on air", async || status(&node).await == "onair").await;
     assert_eq!(studio.rooms_of(ROOM).await[0].id, janus_room, "the anchors lost their Janus room");
@@ -67,6 +67,7 @@ async fn silence_declared_as_speech_costs_two_repairs() {
     let studio = Studio::managed(&node).await;
     let janus_room = studio.rooms_of(ROOM).await[0].id;
     let starved = async || node.state_of("mixer_room").await["observed"]["starved"].as_u64();
+    until("a repair was made", async || starved().await >= Some(1)).await;
     until("two repairs were made", async || starved().await == Some(2)).await;
     assert_eq!(status(&node).await, "degraded");
 

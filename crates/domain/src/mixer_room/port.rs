@@ -13,7 +13,8 @@
 //!    ──▶ 5  this mixer gives up: the leader moves the room elsewhere          (`failover`)
 //! ```
 //! Meanwhile the room is `degraded`. After the last step, FFmpeg is still restarted, with the longest backoff
-//! delay. A room that cannot be moved can therefore recover.
+//! delay. A room that cannot be moved can therefore recover. For `unheard`, all these repairs are limited
+//! (`unheard`), and so are the moves.
 
 use std::time::Duration;
 

@@ -3,7 +3,8 @@
 //! The mixer key says that the mix has been silent for more than three seconds. Janus then looks for somebody
 //! who speaks (`janus_room::speech`) and answers in its key. If it finds somebody, FFmpeg is killed, and the
 //! starvation counts select the further repairs (`port`). Each repair needs new silence and a new answer, and
-//! the number of repairs is limited. So a false alarm disturbs a room only a few times.
+//! the number of repairs per mixer is limited. The number of moves to another mixer or Janus is limited too
+//! (`failover`). So a false alarm disturbs a room only a few times.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use super::{KillReason, MixerRoom, Process, RunningProcess, outgoing_mixer};
 use crate::ids::Epoch;
 use crate::view::RoomView;
 
-/// Maximum number of repairs within [`WINDOW`].
+/// Maximum number of repairs by one mixer within [`WINDOW`].
 const MOST_REPAIRS: usize = GIVE_UP_AT as usize;
 const WINDOW: Duration = Duration::from_secs(10 * 60);
 /// Time without an alarm after which the earlier ones no longer count.
@@ -42,8 +43,8 @@ impl Repairs {
 }
 
 impl MixerRoom {
-    /// Records whether FFmpeg's output has been only silence for more than three seconds. Must be called for
-    /// each change, and for the first sound of each process.
+    /// Records whether FFmpeg's output has been only silence for more than three seconds. Must be called with
+    /// each report of [`SilenceMeter`](crate::mix::SilenceMeter), or at least with the latest.
     pub fn metered(&mut self, silent: bool) {
         if let Process::Running(running) = &mut self.process {
             running.silent = silent;
