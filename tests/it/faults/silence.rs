@@ -62,7 +62,7 @@ async fn silent_mix_under_speech_is_repaired() {
 async fn silence_declared_as_speech_costs_two_repairs() {
     let node = Node::start(&[]).await;
     node.room_on_air(ROOM).await;
-    let (mut anna, mut bob) = (caller(&node, "anna").await, caller(&node, "bob").await);
+    let mut anna = caller(&node, "anna").await;
     let _silence = anna.play(opus::frames("anullsrc=r=48000:cl=mono")).await;
     let studio = Studio::managed(&node).await;
     let janus_room = studio.rooms_of(ROOM).await[0].id;
@@ -71,6 +71,7 @@ async fn silence_declared_as_speech_costs_two_repairs() {
     until("two repairs were made", async || starved().await == Some(2)).await;
     assert_eq!(status(&node).await, "degraded");
 
+    let mut bob = caller(&node, "bob").await;
     let (_, _tone) = bob.speak(HZ).await;
     tuned_in(&node.target(ROOM).await, Mode::Parts, f64::from(HZ)).await;
     until("the room is on air", async || status(&node).await == "onair").await;
