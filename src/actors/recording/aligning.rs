@@ -65,9 +65,12 @@ pub async fn align(
         let track = blocking(move || spool.open(&on_disk.0, &on_disk.1)).await?;
         let track = decode(ffmpeg, &["-f", "ogg", "-c:a", "libopus"], Input::Track(track)).await?;
         let mix = mix.clone();
-        let found = blocking(move || Ok(shifts(&track, &mix))).await?;
-        if !found.is_empty() {
-            needed.insert(user_id.clone(), found);
+        match blocking(move || Ok(shifts(&track, &mix))).await? {
+            Some(found) if !found.is_empty() => {
+                needed.insert(user_id.clone(), found);
+            }
+            Some(_) => {}
+            None => tracing::info!(recording = %id, user = %user_id, "track not found in the mix; not moved"),
         }
     }
     Ok(needed)

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! samples -> levels of eight bands (BandLevels) -> likeness at each lag, per window
-//!         -> most likely lag of each window (Viterbi) -> shifts at the quietest packets near each change
+//!         -> most likely lag of each window (Viterbi) -> only lags with enough likeness
+//!         -> shifts at the quietest packets near each change
 //! ```
 //! The mix also has the other anchors, at another gain, and was encoded twice. So the changes of the levels
 //! are compared, per band, and not the samples. Owns: the plan. Neither decodes nor writes the track.
@@ -34,12 +35,23 @@ const WINDOW: usize = 200;
 const HOP: usize = 100;
 /// Energy of the changes below which a window has no sound that could be compared.
 const LEAST: f32 = 4_000.0;
-/// Share of the track's strongest changes below which a window is ignored: 14 dB. It may contain the other
+/// Share of the loud windows' energy below which a window is ignored: 14 dB. It may contain the other
 /// anchors, from the loudspeaker of this one, so its lag would be that of their echo.
 const FAINT: f32 = 0.2;
+/// Percentage of the windows with sound that are not as loud as the loud ones. An anchor who mostly listens
+/// has few loud windows.
+const LOUD: usize = 98;
 /// Likeness that another lag must gain in all, to be chosen for a time. The sound of a second has a likeness
-/// of at most 1, and unrelated sound of about 0.2.
+/// of at most 1.
 const CHANGE: f32 = 0.6;
+/// Mean likeness from which a lag is trusted. Unrelated sounds, or a lag of more than [`MOST`], have 0.05 to
+/// 0.25; a track in sync has 0.4 to 1, also while another anchor is as loud.
+const TRUSTED: f32 = 0.33;
+/// Least number of windows with sound that a trusted lag has in a row: 2.5 s. In unrelated sound, one or two
+/// syllables may be alike.
+const ENOUGH: usize = 4;
+/// Largest lag, in levels, for which the track stays as it is: half a packet.
+const IN_SYNC: usize = PER_PACKET / 2;
 
 type Levels = [u8; BANDS];
 
@@ -127,10 +139,14 @@ fn levels(filters: &[[f32; WAVES]], samples: &[f32]) -> Levels {
 }
 
 /// Plans the shifts of a track. They are in order, and none are needed if the track is in sync everywhere.
-pub fn shifts(track: &BandLevels, mix: &BandLevels) -> Vec<Shift> {
-    let starts = (0..track.levels.len().saturating_sub(WINDOW / 2)).step_by(HOP);
+/// Returns `None` if the sound of the track was not found in the mix: then the lag is unknown.
+pub fn shifts(track: &BandLevels, mix: &BandLevels) -> Option<Vec<Shift>> {
+    // A window that reaches past an end would compare too little sound.
+    let end = track.levels.len().min(mix.levels.len().saturating_sub(MOST));
+    let starts = (0..(end + 1).saturating_sub(WINDOW)).step_by(HOP);
     let windows: Vec<_> = starts.map(|from| compare(track, mix, from)).collect();
-    planned(&lags(&windows), |lags, near| place(track, mix, lags, near))
+    let lags = lags(&windows)?;
+    Some(planned(&lags, |lags, near| place(track, mix, lags, near)))
 }
 
 /// Compares the window of the track that begins at `from`.
@@ -162,17 +178,18 @@ fn products(one: &[[f32; BANDS]], other: &[[f32; BANDS]]) -> [f32; BANDS] {
     sums
 }
 
-/// Returns the most likely lag of the mix in each window, in levels; nothing if no window can be compared.
-fn lags(windows: &[Window]) -> Vec<i64> {
+/// Returns the most likely lag of the mix in each window, in levels; `None` if no lag is trusted.
+fn lags(windows: &[Window]) -> Option<Vec<i64>> {
     let mut strongest: Vec<_> = windows.iter().map(|window| window.strongest).filter(|e| *e > 0.0).collect();
     strongest.sort_by(f32::total_cmp);
-    let Some(usual) = strongest.get(strongest.len() * 9 / 10) else { return Vec::new() };
-    let mut scores = [0.0f32; LAGS];
+    let loud = strongest.get(strongest.len() * LOUD / 100)? * FAINT;
+    let mut scores: [f32; LAGS] =
+        std::array::from_fn(|lag| if lag.abs_diff(MOST) <= IN_SYNC { 0.0 } else { -CHANGE });
     // For each window and lag: true if the lag continues from the window before.
     let mut stays: Vec<[bool; LAGS]> = Vec::with_capacity(windows.len());
     let mut best_before = Vec::with_capacity(windows.len());
     for window in windows {
-        let weight = if window.strongest < usual * FAINT { 0.0 } else { 1.0 };
+        let weight = if window.strongest < loud { 0.0 } else { 1.0 };
         let best = best(&scores);
         let least = scores[best] - CHANGE;
         stays.push(std::array::from_fn(|lag| scores[lag] >= least));
@@ -184,13 +201,32 @@ fn lags(windows: &[Window]) -> Vec<i64> {
     let mut lag = best(&scores);
     let mut lags = Vec::with_capacity(windows.len());
     for (stays, best) in stays.iter().zip(&best_before).rev() {
-        lags.push(lag as i64 - MOST as i64);
+        lags.push(lag);
         if !stays[lag] {
             lag = *best;
         }
     }
     lags.reverse();
-    lags
+    trusted(windows, &lags, loud)
+}
+
+/// Returns the lags in levels. A lag that is not trusted is replaced by the trusted one before it, or by the
+/// first one. `loud`: energy from which a window counts.
+fn trusted(windows: &[Window], lags: &[usize], loud: f32) -> Option<Vec<i64>> {
+    let mut windows = windows.iter();
+    let (mut first, mut last) = (None, None);
+    let mut trusted = Vec::with_capacity(lags.len());
+    for same in lags.chunk_by(|a, b| a == b) {
+        let counted = windows.by_ref().take(same.len()).filter(|window| window.strongest >= loud);
+        let likeness: Vec<_> = counted.map(|window| window.likeness[same[0]]).collect();
+        if likeness.len() >= ENOUGH && likeness.iter().sum::<f32>() >= likeness.len() as f32 * TRUSTED {
+            last = Some(same[0] as i64 - MOST as i64);
+            first = first.or(last);
+        }
+        trusted.extend(same.iter().map(|_| last));
+    }
+    let first = first?;
+    Some(trusted.into_iter().map(|lag| lag.unwrap_or(first)).collect())
 }
 
 /// Returns the lag with the highest score. If several have it, returns the smallest one.
