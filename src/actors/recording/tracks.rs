@@ -43,8 +43,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Time for Janus to close its files after the end of a recording. A file that is open later was left by a
 /// Janus that was killed.
 const CLOSED_WITHIN: Duration = Duration::from_secs(15);
-/// Time after the end of a recording in which a failed comparison with the mix is repeated. Later, the tracks
-/// are made without it.
+/// Time after the first failed comparison with the mix in which it is repeated. Later, the tracks are made
+/// without it.
 const ALIGNED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Reason why a job failed. It is tried again.
@@ -92,6 +92,8 @@ pub struct TracksActor {
     busy: bool,
     current: Option<RecordingId>,
     failures: BTreeMap<RecordingId, Retry>,
+    /// Time of the first failed comparison of each recording with the mix.
+    unaligned: BTreeMap<RecordingId, Duration>,
     made: u64,
     reason: Option<String>,
     failure_logged: Option<Duration>,
@@ -127,6 +129,7 @@ impl TracksActor {
             busy: false,
             current: None,
             failures: BTreeMap::new(),
+            unaligned: BTreeMap::new(),
             made: 0,
             reason: None,
             failure_logged: None,
@@ -150,6 +153,7 @@ impl TracksActor {
         self.found = found;
         self.failures.retain(|id, _| self.found.contains_key(id));
         self.ready.retain(|id, _| self.found.get(id) == Some(&true));
+        self.unaligned.retain(|id, _| self.found.get(id) == Some(&true));
         let waits =
             |id: &RecordingId| self.failures.get(id).and_then(Retry::due).is_some_and(|due| due > now);
         let due = self.found.iter().filter(|(id, _)| !waits(id));
@@ -165,8 +169,8 @@ impl TracksActor {
         self.busy = true;
         self.current = Some(id.clone());
         let (media, recordings, me) = (self.media.clone(), self.recordings.clone(), self.context.me.clone());
-        let since = self.ready.get(&id).copied().unwrap_or(now);
-        let unaligned = now.saturating_sub(since) >= ALIGNED_WITHIN;
+        let since = self.unaligned.get(&id);
+        let unaligned = since.is_some_and(|since| now.saturating_sub(*since) >= ALIGNED_WITHIN);
         let ffmpeg = self.context.ffmpeg();
         let make = async move { run(job, &id, &media, &recordings, &me, (&ffmpeg, unaligned)).await };
         cx.run(make, Msg::Done);
@@ -221,7 +225,12 @@ impl TracksActor {
                     _ => tracing::info!(recording = %id, "tracks of a recording removed"),
                 }
             }
-            Err(error) => self.failed(&id, &error),
+            Err(error) => {
+                if matches!(error, TrackError::Unaligned(_)) {
+                    self.unaligned.entry(id.clone()).or_insert(self.context.clock.now());
+                }
+                self.failed(&id, &error);
+            }
         }
         self.look(cx);
     }
