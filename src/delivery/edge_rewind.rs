@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use super::mixer_client::{FetchError, MixerFiles};
-use crate::domain::ids::RoomId;
+use crate::domain::ids::{Epoch, RoomId};
 use crate::domain::relay_room::Upstream;
 use crate::packager::{MediaError, NonceHint, Rewind};
 
@@ -30,8 +30,8 @@ pub struct EdgeRewind {
 struct RewindRequests {
     /// Time of the last successful request.
     fetched: Option<Duration>,
-    /// Time of the first answer since then that the mixer has no window yet.
-    missing: Option<Duration>,
+    /// Epoch of the room, and time of its mixer's first answer since then that it has no window yet.
+    missing: Option<(Epoch, Duration)>,
 }
 
 impl EdgeRewind {
@@ -56,11 +56,12 @@ impl EdgeRewind {
         if requests.fetched.is_some_and(|at| now.saturating_sub(at) < FRESH) {
             return Ok(self.rewind.clone());
         }
-        let mixer = from.mixer.clone();
+        let (mixer, epoch) = (from.mixer.clone(), from.epoch);
         let update = mixers.clone().rewind(from, room.clone(), self.rewind.last()).await;
         if matches!(update, Err(FetchError::NotYet)) && self.rewind.last().is_some() {
             // The room has just moved, and its new mixer is taking the window over.
-            let since = *requests.missing.get_or_insert(now);
+            let missing = requests.missing.filter(|(of, _)| *of == epoch);
+            let (_, since) = *requests.missing.insert(missing.unwrap_or((epoch, now)));
             if now.saturating_sub(since) < SERVED_WITHOUT_MIXER {
                 return Ok(self.rewind.clone());
             }

@@ -95,6 +95,10 @@ async fn rewind_copy_outlives_moves_briefly() {
     assert_eq!(refused, Err(MediaError::NotYet), "the new mixer cannot write");
     held.rewind(&live, &has, after(11)).await.unwrap();
     assert!(held.rewind(&live, &has_not, after(30)).await.is_ok(), "another move");
+    // Nobody asks while the new mixer writes its first segment.
+    held.point_to(Upstream { epoch: Epoch(9), ..mixer("b") }, after(60));
+    assert!(held.rewind(&live, &has_not, after(300)).await.is_ok(), "a third move");
+    assert!(held.rewind(&live, &has_not, after(310)).await.is_err(), "of the same epoch");
 }
 
 #[actix::test]
