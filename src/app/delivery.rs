@@ -12,7 +12,7 @@ use crate::actors::plain::OpusParts;
 use crate::actors::recording::transcoder::TranscoderParts;
 use crate::actors::recording::uploading::UploadParts;
 use crate::actors::recording::{RecorderParts, RecordingParts};
-use crate::actors::rewind::{RewindParts, TAKEOVERS};
+use crate::actors::rewind::{RewindParts, SLOW_TAKEOVERS, TAKEOVERS};
 use crate::auth::{SealedUrls, Secrets};
 use crate::config::{Config, JanusMode};
 use crate::delivery::{
@@ -138,7 +138,8 @@ impl Delivery {
     /// Returns this node's live streams and rewind windows, for the actors that write the windows.
     pub fn rewinds(&self) -> RewindParts {
         let (streams, rewinds) = (self.here.streams.clone(), self.here.rewinds.clone());
-        RewindParts { streams, rewinds, turns: Arc::new(Semaphore::new(TAKEOVERS)) }
+        let [turns, slow_turns] = [TAKEOVERS, SLOW_TAKEOVERS].map(|count| Arc::new(Semaphore::new(count)));
+        RewindParts { streams, rewinds, turns, slow_turns }
     }
 
     /// Returns the dependencies of outputs, which read plain streams.

@@ -17,14 +17,18 @@ use tokio::sync::Semaphore;
 
 use crate::delivery::{Rewinds, Streams};
 
-/// Number of windows that a node takes over at the same time.
+/// Number of windows that a node takes over at the same time, if their mixers answer in time.
 pub const TAKEOVERS: usize = 2;
+/// Number of further windows, whose mixers are slow or have failed.
+pub const SLOW_TAKEOVERS: usize = 8;
 
 /// Source and target of the rewind windows.
 #[derive(Clone)]
 pub struct RewindParts {
     pub streams: Arc<Streams>,
     pub rewinds: Arc<Rewinds>,
-    /// Permits to take a window over.
+    /// Permits to take a media file of a window over.
     pub turns: Arc<Semaphore>,
+    /// Permits to take a media file over from a mixer that is slow or has failed.
+    pub slow_turns: Arc<Semaphore>,
 }

@@ -7,10 +7,9 @@
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 
 use super::{Msg, RewindActor};
 use crate::actors::kernel::Cx;
@@ -29,7 +28,7 @@ const LIST_WITHIN: Duration = Duration::from_secs(3);
 /// with at most 16 MiB per second.
 const PACE: Duration = Duration::from_millis(250);
 /// Longest time for which a request holds its turn. A mixer that is lost may not answer for longer, and must
-/// not delay the windows of other mixers.
+/// not delay the windows of other mixers. Then the request continues in a slow turn.
 const TURN: Duration = Duration::from_secs(5);
 /// Time after which a failed request is repeated.
 const REPEAT_AFTER: Duration = Duration::from_secs(1);
@@ -138,9 +137,8 @@ impl RewindActor {
         }
         self.taking.busy = true;
         let id = kept.id.clone();
-        // After a failure, a request transfers nothing, in all likelihood.
-        let turns = (self.taking.failures == 0).then(|| self.parts.turns.clone());
-        let take = take(self.parts.clone(), turns, self.room.clone(), (kept, earlier), file);
+        let failed = self.taking.failures > 0;
+        let take = take(self.parts.clone(), failed, self.room.clone(), (kept, earlier), file);
         cx.run(take, move |taken| Msg::Taken(id, file.0, taken));
     }
 
@@ -235,29 +233,37 @@ async fn list(fetcher: impl MixerFiles, mixer: Upstream, room: RoomId) -> Option
     tokio::time::timeout(LIST_WITHIN, ask).await.ok().flatten()
 }
 
-/// Does the work in a turn, if there are turns. Work that lasts longer continues without its turn.
-async fn in_turn<T>(turns: Option<&Semaphore>, longest: Duration, work: impl Future<Output = T>) -> T {
+/// Does the work in a turn, if there are turns, and returns the turn. Work that lasts longer continues in a
+/// slow turn. The semaphores are never closed.
+async fn in_turn<'a, T>(
+    (turns, slow_turns): (Option<&'a Semaphore>, &'a Semaphore),
+    longest: Duration,
+    work: impl Future<Output = T>,
+) -> (T, Result<SemaphorePermit<'a>, AcquireError>) {
     let mut work = pin!(work);
     if let Some(turns) = turns {
-        // The semaphore is never closed.
-        let _turn = turns.acquire().await;
+        let turn = turns.acquire().await;
         if let Ok(done) = tokio::time::timeout(longest, &mut work).await {
-            return done;
+            return (done, turn);
         }
     }
-    work.await
+    let turn = slow_turns.acquire().await;
+    (work.await, turn)
 }
 
-/// Copies a media file of at least `size` bytes to this disk.
+/// Copies a media file of at least `size` bytes to this disk. `failed`: the request before has failed.
 async fn take(
     parts: RewindParts,
-    turns: Option<Arc<Semaphore>>,
+    failed: bool,
     room: RoomId,
     (kept, earlier): (KeptRewind, EarlierMixer),
     (number, size): (u32, u64),
 ) -> Result<(), NotTaken> {
     let request = parts.rewinds.fetcher.clone().rewind_file(earlier.mixer, room, number);
-    let media = in_turn(turns.as_deref(), TURN, request).await.map_err(|error| match error {
+    let turns = (!failed).then_some(&*parts.turns);
+    // The turn is kept until the end, so that it also limits the writes and the rate of all windows.
+    let (media, _turn) = in_turn((turns, &parts.slow_turns), TURN, request).await;
+    let media = media.map_err(|error| match error {
         FetchError::NotYet => NotTaken::NotYet,
         FetchError::Gone => NotTaken::Lost("the earlier mixer has erased it".into()),
         FetchError::Failed(why) => NotTaken::Failed(why),
@@ -275,6 +281,7 @@ async fn take(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
     use bytes::Bytes;
@@ -319,16 +326,19 @@ mod tests {
 
     #[tokio::test]
     async fn silent_mixer_loses_its_turn() {
-        let turns = Semaphore::new(1);
+        let (turns, slow_turns) = (Semaphore::new(1), Semaphore::new(2));
         let longest = Duration::from_millis(50);
-        let silent = in_turn(Some(&turns), longest, std::future::pending::<()>());
-        let other = in_turn(Some(&turns), longest, std::future::ready(7));
+        let mut silent = pin!(in_turn((Some(&turns), &slow_turns), longest, std::future::pending::<()>()));
+        let other = in_turn((Some(&turns), &slow_turns), longest, std::future::ready(7));
         tokio::select! {
             biased;
-            () = silent => unreachable!(),
-            done = other => assert_eq!(done, 7),
+            _ = &mut silent => unreachable!(),
+            (done, _turn) = other => {
+                assert_eq!((done, turns.available_permits()), (7, 0), "the turn lasts until the write");
+                assert_eq!(slow_turns.available_permits(), 1, "the silent request has a slow turn");
+                let (done, _slow) = in_turn((None, &slow_turns), longest, std::future::ready(8)).await;
+                assert_eq!((done, slow_turns.available_permits()), (8, 0), "after a failure");
+            }
         }
-        let _taken = turns.acquire().await.unwrap();
-        assert_eq!(in_turn(None, longest, std::future::ready(8)).await, 8, "after a failure");
     }
 }
