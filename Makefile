@@ -131,10 +131,12 @@ dist: ## Tarballs and Debian packages for this machine's architecture and arm64;
 	@packaging/dist.sh $(DIST) $(ARCH)
 
 test-dist: ## The package on a Debian 12 with systemd: install, start, reload, upgrade, remove, purge; needs root
+	@scripts/setup.sh machine
 	@packaging/dist.sh $(DIST) $$(dpkg --print-architecture)
 	@scripts/test-packages.sh target/dist/stentor
 
 test-image: ## The steps of the Dockerfile in a chroot, and a room in it; needs root
+	@scripts/setup.sh machine
 	@packaging/dist.sh $(DIST) $$(dpkg --print-architecture)
 	@scripts/test-image.py target/dist/stentor
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Installs only packages that are missing: setup.sh build|demo|spaces|test|players|arm64
+# Installs only packages that are missing: setup.sh build|demo|spaces|test|players|arm64|machine
 #   build    packages for compiling       demo   build, and packages that a node needs
 #   spaces   demo, and Node for the app   test   spaces, and packages for the tests
 #   players  test, and WebKitGTK          arm64  build, and packages for cross-building
+#   machine  build, and packages for a Debian root file system in which packages and images are tested
 # Safe to repeat. Services that Debian starts for a package installed here are stopped; no others are.
 set -euo pipefail
 
@@ -29,6 +30,12 @@ LIST
 gcc-aarch64-linux-gnu|has aarch64-linux-gnu-gcc
 libc6-dev-arm64-cross|has_package libc6-dev-arm64-cross
 qemu-user-static|has qemu-aarch64-static
+LIST
+        return
+    fi
+    if [ "$1" = machine ]; then
+        cat <<'LIST'
+mmdebstrap|has mmdebstrap
 LIST
         return
     fi
@@ -156,8 +163,8 @@ stop_script() {
 main() {
     local profile=${1:-} before packages
     case "$profile" in
-        build | demo | spaces | test | players | arm64) ;;
-        *) fail "usage: $0 build|demo|spaces|test|players|arm64" ;;
+        build | demo | spaces | test | players | arm64 | machine) ;;
+        *) fail "usage: $0 build|demo|spaces|test|players|arm64|machine" ;;
     esac
     has cargo || fail "cargo is missing: install a Rust toolchain first, see https://rustup.rs"
 
