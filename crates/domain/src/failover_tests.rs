@@ -75,7 +75,7 @@ fn only_movable_module_is_replaced() {
     house.at(20_000);
     let due = house.at(30_500);
     let [moved] = &due.moves[..] else { panic!("another Janus takes the room: {due:?}") };
-    assert_eq!(places(&moved), ["b", "a"]);
+    assert_eq!(places(moved), ["b", "a"]);
     assert_eq!(moved.leaves.iter().map(|left| left.kind).collect::<Vec<_>>(), [ModuleKind::Janus]);
     assert!(due.waits.iter().any(|why| why.contains("no mixer takes the room")), "{due:?}");
     house.apply(&due.moves[0]);

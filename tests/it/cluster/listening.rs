@@ -174,7 +174,7 @@ async fn mixers_serve_only_listener_nodes() {
     assert_eq!(status(at(mixer, "/relay/rooms/live/index.m3u8"), &[]).await, 401);
     let forged = [("x-stentor-relay", "0000")];
     assert_eq!(status(at(mixer, "/relay/rooms/live/index.m3u8"), &forged).await, 401);
-    assert_eq!(status(at(&house.ear, "/relay/rooms/live/index.m3u8"), &forged).await, 404);
+    assert_eq!(status(at(&house.ear, "/relay/rooms/live/index.m3u8"), &forged).await, 401);
     assert_eq!(status(at(&house.ear, "/hls/rooms/live/index.m3u8"), &[]).await, 200);
     assert_eq!(status(at(&house.ear, "/hls/rooms/live/enc.key?n=ab&k=1"), &[]).await, 401);
     assert_eq!(status(at(&house.ear, "/hls/rooms/nosuch/index.m3u8"), &[]).await, 404);
