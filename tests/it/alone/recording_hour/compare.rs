@@ -8,6 +8,9 @@ use crate::support::report;
 const GOAL: f64 = 20.0;
 /// Resolution of the measurement, in milliseconds.
 const RESOLUTION: f64 = 4.0;
+/// Uncertainty of a sum of gaps, in seconds: levels are measured in steps of 10 ms, and those of the mix and of
+/// the live sound begin at different times within a step.
+const GAP_RESOLUTION: f64 = 0.05;
 /// Seconds that may be missing in a track in addition to the gaps that listeners heard. A killed Janus loses
 /// the data that it has not written, 4 kB per anchor.
 const TRACK_LOST: f64 = 1.5;
@@ -58,7 +61,7 @@ pub fn compare(users: [&str; ANCHORS], periods: &[Period], sound: &Sound) {
             if middle.abs() > GOAL + RESOLUTION {
                 wrong.push(format!("{name} at {from:.1} s, {user}: the track is {middle:.1} ms late"));
             }
-            if mix > live + fault.map_or(0.0, Fault::tolerated) {
+            if mix > live + fault.map_or(GAP_RESOLUTION, Fault::tolerated) {
                 wrong.push(format!("{name} at {from:.1} s, {user}: {mix:.2} s are missing in the mix"));
             }
             if track > live + TRACK_LOST {
