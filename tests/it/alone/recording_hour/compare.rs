@@ -8,8 +8,8 @@ use crate::support::report;
 const GOAL: f64 = 20.0;
 /// Resolution of the measurement, in milliseconds.
 const RESOLUTION: f64 = 4.0;
-/// Uncertainty of a sum of gaps, in seconds: levels are measured in steps of 10 ms, and those of the mix and of
-/// the live sound begin at different times within a step.
+/// Uncertainty of a sum of gaps, in seconds: levels are measured in steps of 10 ms, and those of the mix and
+/// of the live sound begin at different times within a step.
 const GAP_RESOLUTION: f64 = 0.05;
 /// Seconds that may be missing in a track in addition to the gaps that listeners heard. A killed Janus loses
 /// the data that it has not written, 4 kB per anchor.
